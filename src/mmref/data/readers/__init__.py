@@ -1,0 +1,1 @@
+"""One file per data set format, behind one Protocol and a small registry."""

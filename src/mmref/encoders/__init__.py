@@ -1,0 +1,1 @@
+"""Image -> vector and text -> vector, behind one Protocol."""

@@ -1,0 +1,1 @@
+"""Ranks, averages and intervals: pure functions on arrays."""

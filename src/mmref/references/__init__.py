@@ -1,0 +1,1 @@
+"""The method: references, how they are learnt, and the refinement through them."""

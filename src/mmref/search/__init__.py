@@ -1,0 +1,1 @@
+"""A run and a collection -> a store -> answers."""

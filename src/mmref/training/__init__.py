@@ -1,0 +1,1 @@
+"""Training: the loop, its checkpoints, and every choice made on validation objects."""
