@@ -1,0 +1,134 @@
+"""What an evaluation found: figures, intervals and everything needed to read them rightly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from mmref.metrics.protocols import METRICS, Figures
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Metrics = dict[str, float]
+
+TIE_RULES = {
+    "pessimistic": "a tied irrelevant image ranks first",
+    "expected": "the mean over all orders of tied images",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One model on one split.
+
+    Attributes:
+        dataset: name of the data set.
+        split: the split that was evaluated.
+        protocol: what was asked and what counts as right, in words.
+        queries: captions asked.
+        gallery: images ranked.
+        objects: distinct objects among the queries.
+        t2i: text-to-image, percent; refined where `refinement` names a form.
+        i2t: image-to-text, percent, or None when it was not asked for.
+        unrefined: text-to-image by the cosine alone; None when `t2i` is unrefined itself.
+        ci95: 95 % interval of each figure of `t2i`, by bootstrap over objects; None with fewer
+            than two objects, or when it was not asked for.
+        gain: refined minus unrefined, paired: figure -> difference, low, high, p_value; or None.
+        refinement: form, weight, temperature, kept; the form is None without refinement.
+        controls: re-ranking that uses the whole query and gallery set, applied to the cosine; each
+            with its figures and what it uses. None when it was not asked for.
+        ties: the tie rule.
+        tolerance: scores within it count as tied.
+        chance: R@1 of a random order, percent.
+        skipped: images that could not be read: path and reason.
+        skipped_queries: captions left out because none of their object's images could be read.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        model: id, kind and weights digest.
+        fingerprint: of the evaluated rows.
+        notes: sentences that belong beside the figures.
+        figures: values of every query by direction ("t2i", "unrefined", "i2t"), for paired tests.
+    """
+
+    dataset: str
+    split: str
+    protocol: str
+    queries: int
+    gallery: int
+    objects: int
+    t2i: Metrics
+    i2t: Metrics | None
+    unrefined: Metrics | None
+    ci95: dict[str, list[float]] | None
+    gain: dict[str, dict[str, float]] | None
+    refinement: dict[str, Any]
+    controls: dict[str, dict[str, Any]] | None
+    ties: str
+    tolerance: float
+    chance: float
+    skipped: list[dict[str, str]]
+    skipped_queries: int
+    seed: int
+    resamples: int
+    model: dict[str, Any]
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+    figures: Mapping[str, Figures] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the values of single queries, ready for JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "figures"}
+
+    def table(self) -> "Table":
+        """The figures as a table of at most 80 columns."""
+        from rich.table import Table
+
+        table = Table(
+            title=f"{self.dataset}, {self.split}: {self.queries:,} captions, "
+            f"{self.gallery:,} images, {self.objects:,} objects",
+            title_justify="left",
+        )
+        table.add_column("", no_wrap=True)
+        for name in METRICS:
+            table.add_column(name, justify="right", no_wrap=True)
+        refined = self.refinement["form"] is not None
+        _add(table, "text to image, refined" if refined else "text to image", self.t2i)
+        if self.ci95 is not None:
+            for end, label in enumerate(("  95 % from", "  95 % to")):
+                _add(table, label, {name: pair[end] for name, pair in self.ci95.items()})
+        if self.unrefined is not None:
+            _add(table, "text to image, unrefined", self.unrefined)
+        for name, control in (self.controls or {}).items():
+            _add(table, f"{name.replace('_', ' ')} (uses all queries)", control["figures"])
+        if self.i2t is not None:
+            _add(table, "image to text", self.i2t)
+        return table
+
+    def remarks(self) -> list[str]:
+        """What the reader of the table must know, in short lines."""
+        lines = [f"Chance: R@1 {self.chance:.2f}. Ties: {TIE_RULES[self.ties]}."]
+        if self.ci95 is not None:
+            lines.append(f"95 % interval: bootstrap over objects, {self.resamples:,} resamples.")
+        else:
+            lines.append("No interval: that takes two objects or more, and resamples.")
+        if self.gain is not None:
+            gain = self.gain["mAP"]
+            lines.append(
+                f"Refinement ({self.refinement['form']}): mAP {gain['difference']:+.2f} "
+                f"[{gain['low']:+.2f}, {gain['high']:+.2f}], p = {gain['p_value']:.3g}."
+            )
+        if self.controls:
+            lines.append("Controls see the whole query and gallery set; one query alone cannot.")
+        if self.skipped:
+            first = self.skipped[0]
+            lines.append(
+                f"{len(self.skipped)} unreadable images were left out "
+                f"(first: {first['path']}: {first['reason']})."
+            )
+        if self.skipped_queries:
+            lines.append(f"{self.skipped_queries} captions had no readable image: not asked.")
+        return [*lines, *self.notes]
+
+
+def _add(table: "Table", label: str, metrics: Mapping[str, float]) -> None:
+    table.add_row(label, *(f"{metrics[name]:.1f}" for name in METRICS))
