@@ -1,0 +1,214 @@
+"""Refinement: at search time, similarities *through* the training references.
+
+Test objects are unseen, so the training references act as an anchor basis. A feature's profile is
+its relation to all m references; the reference similarity of a query and an image compares their
+profiles, and ``S = cos + weight * S_ref``. No label is used, and no score depends on the other
+queries. Source: the paper describes this in words; the three forms are our choices.
+
+================ ============================================== ==========================
+form             profile of x                                   S_ref
+================ ============================================== ==========================
+``posterior``    p = softmax(cos(x, R) / tau_r), top s of sqrt  sum_k sqrt(p_q,k p_g,k)
+``linear``       R x                                            cosine of the profiles
+``centred``      R x minus its modality's training mean         cosine of the profiles
+================ ============================================== ==========================
+
+``linear`` and ``centred`` need no m-dimensional vector: with G = R^T R, the cosine of profiles is
+that of G^(1/2) x, so one stored vector of d numbers is enough.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Form = Literal["posterior", "linear", "centred"]
+Modality = Literal["text", "image"]
+
+FORMS: tuple[str, ...] = get_args(Form)
+MODALITIES: tuple[str, ...] = get_args(Modality)
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What is stored of n features for refinement: sparse for ``posterior``, dense otherwise.
+
+    Attributes:
+        indices: references kept, int32 Tensor[n, s], or None.
+        values: square roots of their posteriors, descending, float16 Tensor[n, s], or None.
+        dense: unit vectors G^(1/2) x, float32 Tensor[n, d], or None.
+    """
+
+    indices: Tensor | None = None
+    values: Tensor | None = None
+    dense: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._any())
+
+    def __getitem__(self, rows: Any) -> "Profiles":
+        return Profiles(
+            *(None if part is None else part[rows] for part in (self.indices, self.values)),
+            dense=None if self.dense is None else self.dense[rows],
+        )
+
+    def _any(self) -> Tensor:
+        part = self.dense if self.dense is not None else self.values
+        if part is None:
+            raise ValueError("these profiles hold neither a sparse nor a dense part")
+        return part
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The parts as numpy arrays by name, for storage."""
+        parts = {"indices": self.indices, "values": self.values, "dense": self.dense}
+        return {name: part.numpy() for name, part in parts.items() if part is not None}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray]) -> "Profiles":
+        """The inverse of :meth:`to_arrays`."""
+        return Profiles(**{name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+
+    @property
+    def bytes_per_feature(self) -> int:
+        """Stored bytes of one feature's profile."""
+        return sum(a.nbytes for a in self.to_arrays().values()) // max(len(self), 1)
+
+
+class Refiner:
+    """The refined similarity of one trained model.
+
+    Args:
+        references: R, Tensor[m, d]; normalised here.
+        form: ``posterior``, ``linear`` or ``centred``.
+        weight: lambda >= 0.
+        temperature: tau_r > 0 of ``posterior``.
+        kept: s >= 1, entries of ``posterior`` kept per feature; at most m are used.
+        text_mean: mean normalised text feature of the training set, Tensor[d]; ``centred`` alone.
+        image_mean: the same of images, Tensor[d].
+
+    Raises:
+        ValueError: an argument is out of its range, or ``centred`` lacks its means.
+
+    Example:
+        >>> references = torch.eye(3)
+        >>> refiner = Refiner(references, "posterior", weight=1.0, temperature=0.1, kept=2)
+        >>> x = torch.eye(3)[:2]
+        >>> refiner.similarity(x, x).round(decimals=2).tolist()
+        [[2.0, 0.01], [0.01, 2.0]]
+    """
+
+    def __init__(
+        self,
+        references: Tensor,
+        form: str,
+        *,
+        weight: float,
+        temperature: float = 0.1,
+        kept: int = 32,
+        text_mean: Tensor | None = None,
+        image_mean: Tensor | None = None,
+    ) -> None:
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+        if references.ndim != 2 or len(references) == 0:
+            raise ValueError(f"references must be Tensor[m, d], not {tuple(references.shape)}")
+        if weight < 0 or temperature <= 0 or kept < 1:
+            raise ValueError("weight must be >= 0, temperature > 0 and kept >= 1")
+        if form == "centred" and (text_mean is None or image_mean is None):
+            raise ValueError("the centred form needs text_mean and image_mean")
+        self.references = F.normalize(references.detach().float().cpu(), dim=-1)
+        self.form: str = form
+        self.weight = float(weight)
+        self.temperature = float(temperature)
+        self.kept = min(int(kept), len(self.references))
+        self.means = {"text": text_mean, "image": image_mean}
+        self._root = None if form == "posterior" else gram_root(self.references)
+
+    def profiles(self, features: Tensor, modality: str) -> Profiles:
+        """The stored form of the features' profiles.
+
+        Args:
+            features: L2-normalised, Tensor[n, d].
+            modality: ``text`` or ``image``; only ``centred`` treats them apart.
+
+        Raises:
+            ValueError: an unknown modality or a wrong dimension.
+        """
+        if modality not in MODALITIES:
+            raise ValueError(f"modality must be text or image, not {modality!r}")
+        if features.ndim != 2 or features.shape[1] != self.references.shape[1]:
+            raise ValueError(
+                f"features must be Tensor[n, {self.references.shape[1]}], "
+                f"not {tuple(features.shape)}"
+            )
+        features = features.detach().float().cpu()
+        if self._root is not None:
+            mean = self.means[modality] if self.form == "centred" else None
+            centred = features if mean is None else features - mean.float().cpu()
+            return Profiles(dense=F.normalize(centred @ self._root, dim=-1))
+        posterior = torch.softmax(features @ self.references.T / self.temperature, dim=-1)
+        top = posterior.sqrt().topk(self.kept, dim=-1)
+        return Profiles(indices=top.indices.to(torch.int32), values=top.values.half())
+
+    def reference_similarity(self, queries: Profiles, gallery: Profiles) -> Tensor:
+        """S_ref of every query and gallery feature, Tensor[q, g], at most 1."""
+        if queries.dense is not None and gallery.dense is not None:
+            return queries.dense @ gallery.dense.T
+        return self._spread(queries) @ self._spread(gallery).T
+
+    def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
+        """The refined similarity S = cos + weight * S_ref.
+
+        Args:
+            texts: L2-normalised text features, Tensor[q, d].
+            images: L2-normalised image features, Tensor[g, d].
+
+        Returns:
+            Tensor[q, g].
+        """
+        reference = self.reference_similarity(
+            self.profiles(texts, "text"), self.profiles(images, "image")
+        )
+        return texts.float().cpu() @ images.float().cpu().T + self.weight * reference
+
+    def extended(self, features: Tensor, modality: str) -> Tensor:
+        """One vector per feature whose inner product is S (all forms).
+
+        ``[x ; sqrt(weight) * profile]``: d + d numbers for ``linear`` and ``centred``, d + m for
+        ``posterior`` (spread out: meant for evaluation in blocks, not for storage).
+
+        Returns:
+            Tensor[n, d + d] or Tensor[n, d + m].
+        """
+        profiles = self.profiles(features, modality)
+        dense = profiles.dense if profiles.dense is not None else self._spread(profiles)
+        return torch.cat([features.float().cpu(), self.weight**0.5 * dense], dim=1)
+
+    def _spread(self, profiles: Profiles) -> Tensor:
+        if profiles.indices is None or profiles.values is None:
+            raise ValueError("these profiles were made by another form of refinement")
+        dense = torch.zeros(len(profiles), len(self.references))
+        return dense.scatter_(1, profiles.indices.long(), profiles.values.float())
+
+
+def gram_root(references: Tensor) -> Tensor:
+    """G^(1/2) of G = R^T R, the symmetric root.
+
+    Args:
+        references: Tensor[m, d].
+
+    Returns:
+        Tensor[d, d] with root @ root = R^T R.
+
+    Example:
+        >>> r = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
+        >>> gram_root(r).tolist()
+        [[3.0, 0.0], [0.0, 2.0]]
+    """
+    values, vectors = torch.linalg.eigh((references.double().T @ references.double()))
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return root.float()
