@@ -84,9 +84,12 @@ class ReconstructionDecoder(nn.Module):
         hidden = self.embedding(words) + self.position[: words.shape[1]]
         padding = words == self.padding
         query = self.self_norm(hidden)
-        hidden = hidden + self.self_attention(
-            query, query, query, key_padding_mask=padding, need_weights=False
-        )[0]
+        hidden = (
+            hidden
+            + self.self_attention(
+                query, query, query, key_padding_mask=padding, need_weights=False
+            )[0]
+        )
         hidden = hidden + self.feed1(hidden)
         if references is not None:
             memory = self.memory(references).view(len(references), self.tokens, -1)

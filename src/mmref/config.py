@@ -1,0 +1,213 @@
+"""Typed settings: frozen, unknown keys rejected, read from YAML and stored with every run.
+
+Every default is our choice unless its description says that it is the paper's; the ones that
+were measured say where in ``docs/results.md``.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mmref.errors import ConfigError, PathError
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSettings(_Settings):
+    """The dual encoder."""
+
+    kind: Literal["compact", "features"] = Field(
+        "compact", description="compact: pixels, from scratch; features: precomputed vectors"
+    )
+    block: int = Field(256, ge=8, le=4096, description="numbers in each of the vector's two blocks")
+    image_height: int = Field(64, ge=16, le=512, description="compact: input height in pixels")
+    image_width: int = Field(64, ge=16, le=512, description="compact: input width in pixels")
+    width: int = Field(32, ge=8, le=512, description="compact: channels of the first stage")
+    grid: int = Field(96, ge=4, le=1024, description="compact: cells of the colour layout")
+    kernel_features: int = Field(1024, ge=16, le=16384, description="random Fourier features")
+    kernel_width: float = Field(0.5, gt=0, description="gamma of the kernel on unit descriptors")
+    text_depth: int = Field(0, ge=0, le=12, description="transformer layers beside the n-grams")
+    text_width: int = Field(128, ge=16, le=1024, description="width of those layers")
+    caption_length: int = Field(96, ge=4, le=512, description="longest caption in words")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    input_dropout: float = Field(0.2, ge=0, lt=1, description="share of the descriptor dropped")
+    closed_form_start: bool = Field(True, description="start from ridge solutions both ways")
+
+
+class LossSettings(_Settings):
+    """The base objective."""
+
+    temperature: float = Field(0.1, gt=0, description="tau of the pairs")
+    identity_weight: float = Field(0.0, ge=0, description="the ID control's weight")
+
+
+class ReferenceSettings(_Settings):
+    """The references: a, b, c of the total loss and how R is trained."""
+
+    fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
+    reconstruction_weight: float = Field(0.2, ge=0, description="b")
+    guidance_weight: float = Field(1.0, ge=0, description="c, after its ramp")
+    ramp_epochs: float = Field(1.0, ge=0, description="epochs in which c grows from 0")
+    temperature: float = Field(0.1, gt=0, description="tau between features and references")
+    learning_rate: float = Field(3e-3, gt=0)
+    tokens: int = Field(4, ge=1, le=64, description="key/value tokens made from a reference")
+    decoder_width: int = Field(64, ge=16, le=1024)
+    mask_rate: float = Field(0.4, gt=0, lt=1)
+
+    @property
+    def used(self) -> bool:
+        """Whether references take part at all."""
+        return self.fusion_weight > 0 or self.guidance_weight > 0 or self.reconstruction_weight > 0
+
+
+class RefinementSettings(_Settings):
+    """The grid from which validation picks the refinement."""
+
+    forms: tuple[Literal["posterior", "linear", "centred"], ...] = (
+        "posterior",
+        "linear",
+        "centred",
+    )
+    weights: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="lambda")
+    temperatures: tuple[float, ...] = Field((0.05, 0.1, 0.2), description="tau_r of posterior")
+    kept: int = Field(64, ge=1, description="s, entries of the sparse profile")
+
+
+class TrainingSettings(_Settings):
+    """The loop."""
+
+    epochs: int = Field(12, ge=0, le=10_000)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(1e-4, gt=0, description="of the parts with a closed-form start")
+    deep_learning_rate: float = Field(1e-3, gt=0, description="of the parts from scratch")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
+    gradient_clip: float = Field(1.0, gt=0)
+    average: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
+    word_dropout: float = Field(0.2, ge=0, lt=1)
+    remix: float = Field(0.5, ge=0, le=1, description="share of captions re-mixed by phrases")
+    augment: bool = Field(True, description="compact: crop, colour, erasing; flips by flip")
+    flip: bool = Field(False, description='compact: mirror images, never for "left" or "right"')
+    patience: int = Field(0, ge=0, description="epochs without a better validation mAP; 0: all")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = Field(0, ge=0)
+    validation_share: float = Field(0.15, gt=0, lt=1, description="of objects, without a val split")
+    most_unreadable: float = Field(0.1, ge=0, le=1, description="share of images; more is an error")
+
+
+class Settings(_Settings):
+    """All settings of one run.
+
+    Example:
+        >>> Settings().with_values({"training.epochs": "1"}).training.epochs
+        1
+        >>> Settings().with_values({"training.epoch": "1"})
+        Traceback (most recent call last):
+        ...
+        mmref.errors.ConfigError: unknown setting 'training.epoch': did you mean 'training.epochs'?
+    """
+
+    encoder: EncoderSettings = EncoderSettings()
+    loss: LossSettings = LossSettings()
+    references: ReferenceSettings = ReferenceSettings()
+    refinement: RefinementSettings = RefinementSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        if self.references.reconstruction_weight > 0 and self.references.fusion_weight == 0:
+            raise ValueError("references.reconstruction_weight needs references.fusion_weight > 0")
+        return self
+
+    def with_values(self, values: dict[str, Any]) -> "Settings":
+        """A copy with some values replaced by dotted name (``training.epochs``).
+
+        Args:
+            values: dotted names to values; strings are read as YAML scalars.
+
+        Raises:
+            ConfigError: an unknown name or a value out of range.
+        """
+        tree: dict[str, Any] = self.model_dump()
+        known = sorted(dotted_names(tree))
+        for name, value in values.items():
+            if name not in known:
+                raise ConfigError(f"unknown setting {name!r}: {_suggest(name, known)}")
+            section, key = name.split(".", 1)
+            tree[section][key] = yaml.safe_load(value) if isinstance(value, str) else value
+        return _validated(tree)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "Settings":
+        """Read a YAML file; what it leaves out keeps its default.
+
+        Raises:
+            PathError: the file is missing.
+            ConfigError: it is not YAML of known settings.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise PathError(f"no settings file at {file}")
+        try:
+            tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(tree, dict) or not all(isinstance(v, dict) for v in tree.values()):
+            sections = ", ".join(cls.model_fields)
+            raise ConfigError(f"{file} must map sections ({sections}) to settings")
+        values = {f"{s}.{k}": v for s, keys in tree.items() for k, v in keys.items()}
+        return cls().with_values(values)
+
+    def to_yaml(self) -> str:
+        """All settings as YAML."""
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def dotted_names(tree: dict[str, Any]) -> list[str]:
+    """The dotted names of a two-level tree of settings."""
+    return [f"{section}.{key}" for section, keys in tree.items() for key in keys]
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """``["training.epochs=1"]`` -> ``{"training.epochs": "1"}``.
+
+    Raises:
+        ConfigError: one of them has no ``=``.
+
+    Example:
+        >>> parse_assignments(["training.epochs=1"])
+        {'training.epochs': '1'}
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not value.strip():
+            raise ConfigError(f"--set takes key=value (training.epochs=1), not {assignment!r}")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    if not close:
+        last = name.rsplit(".", 1)[-1]
+        close = [k for k in known if k.endswith(f".{last}")]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known settings start with {', '.join(sorted({k.split('.')[0] for k in known}))}"
+
+
+def _validated(tree: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"setting {name}: {message}" if name else message) from error

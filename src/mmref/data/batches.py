@@ -1,0 +1,193 @@
+"""A training split -> batches, each a function of (seed, epoch, step) alone.
+
+So a training that is resumed after an epoch sees what an uninterrupted one would have seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmref.config import TrainingSettings
+from mmref.data.augmentation import augment, mentions_side
+from mmref.data.dataset import RetrievalDataset
+from mmref.data.images import SkippedImage, load_pixels
+from mmref.data.text import UNKNOWN, remix
+from mmref.errors import DataError
+
+
+class Batch(NamedTuple):
+    """n caption-image pairs.
+
+    Attributes:
+        captions: token ids, after word dropout and re-mixing.
+        plain: token ids of the captions as they are, for the reconstruction.
+        images: uint8 or float Tensor[n, 3, h, w], or float Tensor[n, f].
+        objects: object numbers, int64 Tensor[n].
+    """
+
+    captions: list[list[int]]
+    plain: list[list[int]]
+    images: Tensor
+    objects: Tensor
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """What an encoder takes of each image of a data set that could be read.
+
+    Attributes:
+        tensor: uint8 Tensor[k, 3, h, w] or float Tensor[k, f].
+        rows: the data set's row of each, int64 [k].
+        skipped: the images that could not be read, with the reason.
+    """
+
+    tensor: Tensor
+    rows: np.ndarray
+    skipped: tuple[SkippedImage, ...] = ()
+
+
+def load_inputs(
+    dataset: RetrievalDataset,
+    image_size: tuple[int, int] | None,
+    *,
+    most_unreadable: float = 0.1,
+    progress: object = None,
+) -> ImageInputs:
+    """Decode a data set's pixels, or take its features when ``image_size`` is None.
+
+    Raises:
+        DataError: it has not what is asked for, or too many images cannot be read.
+    """
+    if image_size is None:
+        if not dataset.has_features:
+            raise DataError(
+                f"{dataset.name} has no features.npy: use the compact encoder, "
+                "or add a feature_row column and features.npy"
+            )
+        return ImageInputs(torch.from_numpy(dataset.features()), np.arange(len(dataset)))
+    cache = load_pixels(
+        dataset,
+        image_size,
+        max_bad_share=most_unreadable,
+        progress=progress,  # type: ignore[arg-type]
+    )
+    return ImageInputs(torch.from_numpy(cache.pixels), cache.rows, tuple(cache.skipped))
+
+
+class TrainingPairs:
+    """All caption-image pairs of a training split, and the batches of an epoch.
+
+    Args:
+        dataset: the training split.
+        inputs: its images.
+        tokenise: captions to token ids.
+        settings: batch size, dropout, re-mixing, augmentation, seed.
+
+    Raises:
+        DataError: fewer than two objects, or fewer than two pairs, are left to train on.
+    """
+
+    def __init__(
+        self,
+        dataset: RetrievalDataset,
+        inputs: ImageInputs,
+        tokenise: object,
+        settings: TrainingSettings,
+    ) -> None:
+        self.inputs, self.settings = inputs, settings
+        names, captions = dataset.objects, dataset.captions
+        self.objects = tuple(sorted({names[row] for row in inputs.rows}))
+        if len(self.objects) < 2:
+            raise DataError(
+                f"{dataset.name} has {len(self.objects)} training object(s) with readable images: "
+                "retrieval needs at least two to tell apart"
+            )
+        number = {name: k for k, name in enumerate(self.objects)}
+        self.captions: list[str] = list(
+            dict.fromkeys(c for row in inputs.rows for c in captions[row])
+        )
+        index = {caption: k for k, caption in enumerate(self.captions)}
+        pairs = [
+            (index[c], k, number[names[row]])
+            for k, row in enumerate(inputs.rows)
+            for c in captions[row]
+        ]
+        if len(pairs) < 2:
+            raise DataError(f"{dataset.name} has fewer than two caption-image pairs to train on")
+        self.pairs = np.array(pairs, dtype=np.int64)
+        self.image_objects = np.array([number[names[row]] for row in inputs.rows], dtype=np.int64)
+        self.tokenise = tokenise
+        self.ids: list[list[int]] = tokenise(self.captions)  # type: ignore[operator]
+        self.sided = np.array([mentions_side(c) for c in self.captions], dtype=bool)
+        self.by_object: list[list[int]] = [[] for _ in self.objects]
+        for caption, obj in dict.fromkeys(zip(self.pairs[:, 0], self.pairs[:, 2], strict=True)):
+            self.by_object[obj].append(int(caption))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of an epoch; the last, smaller batch is kept when it has two pairs."""
+        full, rest = divmod(len(self.pairs), self.settings.batch_size)
+        return full + (1 if rest >= 2 else 0)
+
+    def caption_objects(self) -> tuple[list[int], Tensor]:
+        """Each distinct (caption, object) once: caption numbers, and objects as a Tensor."""
+        captions = [c for chosen in self.by_object for c in chosen]
+        objects = [k for k, chosen in enumerate(self.by_object) for _ in chosen]
+        return captions, torch.tensor(objects)
+
+    def caption_rows(self) -> tuple[list[list[int]], Tensor]:
+        """Token ids and image of each distinct (caption, image) pair, for the closed-form start."""
+        distinct = np.unique(self.pairs[:, :2], axis=0)
+        return [self.ids[c] for c in distinct[:, 0]], torch.from_numpy(distinct[:, 1].copy())
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, each pair once in a new order."""
+        settings = self.settings
+        order = np.random.default_rng((settings.seed, number)).permutation(len(self.pairs))
+        for step in range(self.steps):
+            rng = np.random.default_rng((settings.seed, number, step))
+            part = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            yield self._batch(self.pairs[part], rng)
+
+    def _batch(self, pairs: np.ndarray, rng: np.random.Generator) -> Batch:
+        settings = self.settings
+        plain = [self.ids[c] for c in pairs[:, 0]]
+        captions = list(plain)
+        mixed = np.flatnonzero(rng.random(len(pairs)) < settings.remix)
+        if len(mixed):
+            texts = []
+            for k in mixed:
+                others = self.by_object[pairs[k, 2]]
+                other = others[rng.integers(len(others))]
+                texts.append(remix(self.captions[pairs[k, 0]], self.captions[other], rng))
+            for k, ids in zip(mixed, self.tokenise(texts), strict=True):  # type: ignore[operator]
+                captions[k] = ids
+        if settings.word_dropout:
+            captions = [drop_words(ids, settings.word_dropout, rng) for ids in captions]
+        images = self.inputs.tensor[torch.from_numpy(pairs[:, 1].copy())]
+        if settings.augment and images.ndim == 4:
+            chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            may = torch.from_numpy(~self.sided[pairs[:, 0]]) if settings.flip else None
+            images = augment(images, chance, mirrored=may)
+        return Batch(captions, plain, images, torch.from_numpy(pairs[:, 2].copy()))
+
+
+def drop_words(ids: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
+    """Replace a share of a caption's words by the unknown word, keeping at least one known.
+
+    Example:
+        >>> drop_words([5, 6, 7], 0.99, np.random.default_rng(0)).count(UNKNOWN)
+        2
+    """
+    draw = rng.random(len(ids))
+    kept = draw >= share
+    if len(ids) and not kept.any():
+        kept[draw.argmax()] = True
+    return [word if keep else UNKNOWN for word, keep in zip(ids, kept, strict=True)]

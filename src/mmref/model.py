@@ -1,0 +1,353 @@
+"""MMRef: an encoder, its references, and the refinement that validation chose.
+
+Example:
+    A run folder is written by ``mmref train``; three lines use it::
+
+        model = MMRef.from_pretrained("runs/flags")
+        texts = model.encode_text(["three horizontal bands of red, white and blue"])
+        scores = model.similarity(texts, model.encode_image(["a.png", "b.png"]))
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmref.config import Settings
+from mmref.data.images import ImageSource, load_batch
+from mmref.encoders.base import DualEncoder, build_encoder
+from mmref.errors import ImageError, ModelError, PathError
+from mmref.files import atomic_write, write_json
+from mmref.references.refinement import Refiner
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+REFERENCES_FILE = "references.safetensors"
+DESCRIPTION_FILE = "model.json"
+SETTINGS_FILE = "config.yaml"
+
+Images = Sequence[str | os.PathLike[str] | Image.Image] | np.ndarray | Tensor
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RefinementChoice:
+    """What validation chose.
+
+    Attributes:
+        form: ``posterior``, ``linear`` or ``centred``.
+        weight: lambda; with 0 the refinement is off.
+        temperature: tau_r of ``posterior``.
+        kept: s, entries of the sparse profile.
+    """
+
+    form: str
+    weight: float
+    temperature: float
+    kept: int
+
+
+@dataclass(frozen=True)
+class References:
+    """The references as they are kept with a model.
+
+    Attributes:
+        vectors: R, normalised, Tensor[m, d].
+        objects: the training objects' names, m of them.
+        text_mean: mean text feature of the training set, Tensor[d].
+        image_mean: mean image feature, Tensor[d].
+        decoder: weights of the reconstruction decoder, by name; empty without one.
+    """
+
+    vectors: Tensor
+    objects: tuple[str, ...]
+    text_mean: Tensor
+    image_mean: Tensor
+    decoder: dict[str, Tensor]
+
+
+class MMRef:
+    """A trained model: encode captions and images, and compare them through the references.
+
+    Args:
+        encoder: a dual encoder (a ``torch.nn.Module``).
+        settings: the run's settings.
+        references: None for a model trained without references.
+        refinement: what validation chose; None for none.
+        path: the run folder it was loaded from.
+    """
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        settings: Settings,
+        references: References | None = None,
+        refinement: RefinementChoice | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.encoder, self.settings, self.path = encoder, settings, path
+        self.references, self.refinement = references, refinement
+        self.refiner = make_refiner(references, refinement)
+        self._module.eval()
+
+    @property
+    def _module(self) -> nn.Module:
+        return cast(nn.Module, self.encoder)
+
+    @property
+    def kind(self) -> str:
+        """``compact`` or ``features``."""
+        return self.encoder.kind
+
+    @property
+    def dimension(self) -> int:
+        """d, the numbers of a vector."""
+        return self.encoder.dimension
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the pixels it takes, or None when it takes vectors."""
+        return self.encoder.image_size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all weights and of the refinement: two equal digests rank alike."""
+        total = hashlib.sha256()
+        parts = dict(self._module.state_dict())
+        if self.references is not None:
+            parts["references"] = self.references.vectors
+        for name in sorted(parts):
+            array = parts[name].detach().cpu().contiguous().numpy()
+            total.update(f"{name}{array.dtype}{array.shape}".encode())
+            total.update(array.tobytes())
+        choice = asdict(self.refinement) if self.refinement else None
+        total.update(json.dumps(choice, sort_keys=True).encode())
+        return total.hexdigest()
+
+    @property
+    def id(self) -> str:
+        """The run's name and the first twelve digits of its digest."""
+        name = self.path.resolve().name if self.path else self.kind
+        return f"{name}-{self.digest[:12]}"
+
+    @torch.inference_mode()
+    def encode_text(
+        self, captions: Sequence[str], batch_size: int = 256, progress: Progress | None = None
+    ) -> Tensor:
+        """Captions -> Tensor[n, d] on the CPU, L2-normalised.
+
+        A caption without a single word of the training vocabulary gets the zero vector: it is
+        equally near to every image (see :meth:`unknown_words`).
+
+        Raises:
+            TypeError: one string instead of a list.
+
+        Example::
+
+            model.encode_text(["a red hat"]).shape  # torch.Size([1, 512])
+        """
+        if isinstance(captions, str):
+            raise TypeError("encode_text takes a list of captions, not one string")
+        parts = []
+        for start in range(0, len(captions), batch_size):
+            ids = self.encoder.tokenise(captions[start : start + batch_size])
+            batch = self.encoder.text_batch(ids).to(self._device)
+            parts.append(self.encoder.encode_text(batch).float().cpu())
+            if progress:
+                progress(min(start + batch_size, len(captions)), len(captions))
+        return torch.cat(parts) if parts else torch.zeros(0, self.dimension)
+
+    @torch.inference_mode()
+    def encode_image(
+        self, images: Images, batch_size: int = 256, progress: Progress | None = None
+    ) -> Tensor:
+        """Images -> Tensor[n, d] on the CPU, L2-normalised.
+
+        Args:
+            images: paths or PIL images; or uint8 pixels [n, 3, h, w] of the model's size; or,
+                for kind ``features``, float vectors [n, f].
+            batch_size: images encoded at a time.
+            progress: called with (done, total) after each batch.
+
+        Raises:
+            ImageError: a file cannot be decoded (its name and reason are in the message).
+            ModelError: the input does not fit the model's kind.
+        """
+        array = isinstance(images, np.ndarray | Tensor)
+        parts = []
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            pixels = self._as_tensor(part) if array else self._decode(part)
+            parts.append(self.encoder.encode_image(pixels.to(self._device)).float().cpu())
+            if progress:
+                progress(min(start + batch_size, len(images)), len(images))
+        return torch.cat(parts) if parts else torch.zeros(0, self.dimension)
+
+    def similarity(self, texts: Tensor, images: Tensor, refine: bool = True) -> Tensor:
+        """Scores of every caption and image, Tensor[n, m].
+
+        Args:
+            texts: from :meth:`encode_text`, Tensor[n, d].
+            images: from :meth:`encode_image`, Tensor[m, d].
+            refine: S = cos + lambda * S_ref where the run has a refinement; else cos alone.
+        """
+        if refine and self.refiner is not None:
+            return self.refiner.similarity(texts, images)
+        return texts @ images.T
+
+    def unknown_words(self, caption: str) -> list[str]:
+        """The words of a caption that no training caption holds."""
+        tokeniser = getattr(getattr(self.encoder, "text", None), "tokeniser", None)
+        if tokeniser is None:
+            return []
+        return [w for w in tokeniser.words([caption])[0] if w not in tokeniser.vocabulary]
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the run's files into a folder, each whole or not at all.
+
+        Raises:
+            PathError: the folder cannot be written.
+        """
+        folder = Path(path)
+        weights = {k: v.detach().cpu().contiguous() for k, v in self._module.state_dict().items()}
+        with atomic_write(folder / MODEL_FILE) as partial:
+            save_file(weights, partial)
+        references = self.references
+        parts: dict[str, Tensor] = {}
+        if references is not None:
+            parts = {
+                "references": references.vectors,
+                "text_mean": references.text_mean,
+                "image_mean": references.image_mean,
+                **{f"decoder.{name}": t for name, t in references.decoder.items()},
+            }
+        with atomic_write(folder / REFERENCES_FILE) as partial:
+            save_file({k: v.detach().cpu().contiguous() for k, v in parts.items()}, partial)
+        with atomic_write(folder / SETTINGS_FILE) as partial:
+            partial.write_text(self.settings.to_yaml(), encoding="utf-8")
+        description = {
+            "format": FORMAT,
+            "architecture": self.encoder.architecture(),
+            "objects": list(references.objects) if references else None,
+            "refinement": asdict(self.refinement) if self.refinement else None,
+            "digest": self.digest,
+        }
+        write_json(folder / DESCRIPTION_FILE, description)  # last: a folder with it is whole
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "MMRef":
+        """Load a run folder.
+
+        Raises:
+            PathError: there is no such folder.
+            ModelError: a file is missing, damaged, or of another format or run.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise PathError(f"no run folder at {folder}: give the folder that mmref train wrote")
+        for name in (DESCRIPTION_FILE, MODEL_FILE, REFERENCES_FILE, SETTINGS_FILE):
+            if not (folder / name).is_file():
+                raise ModelError(
+                    f"{folder} lacks {name}: it is no finished run; train again, "
+                    "or go on with mmref train --resume"
+                )
+        settings = Settings.from_yaml(folder / SETTINGS_FILE)
+        try:
+            description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+            if description["format"] != FORMAT:
+                raise ModelError(
+                    f"{folder} has format {description['format']}; this version reads {FORMAT}"
+                )
+            encoder = build_encoder(description["architecture"])
+            cast(nn.Module, encoder).load_state_dict(load_file(folder / MODEL_FILE))
+            references = _references(load_file(folder / REFERENCES_FILE), description["objects"])
+            chosen = description["refinement"]
+            refinement = RefinementChoice(**chosen) if chosen else None
+            model = cls(encoder, settings, references, refinement, folder)
+        except ModelError:
+            raise
+        except (
+            SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+        ) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ModelError(f"{folder} is damaged ({reason}): copy or train it again") from error
+        if model.digest != description["digest"]:
+            raise ModelError(f"the files of {folder} are not of one run: copy or train it again")
+        return model
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._module.parameters()).device
+
+    def _as_tensor(self, part: Any) -> Tensor:
+        tensor = (
+            torch.from_numpy(np.ascontiguousarray(part)) if isinstance(part, np.ndarray) else part
+        )
+        size, length = self.encoder.image_size, self.encoder.feature_length
+        if size is not None:
+            wanted = (3, *size)
+            if tuple(tensor.shape[1:]) != wanted or tensor.dtype != torch.uint8:
+                raise ModelError(
+                    f"this run takes uint8 pixels [n, 3, {size[0]}, {size[1]}], "
+                    f"not {tensor.dtype} {list(tensor.shape)}"
+                )
+        elif tensor.ndim != 2 or tensor.shape[1] != length:
+            raise ModelError(
+                f"this run takes vectors of {length} numbers, not an array of shape "
+                f"{list(tensor.shape)}: use the features it was trained with"
+            )
+        return tensor
+
+    def _decode(self, part: Any) -> Tensor:
+        size = self.encoder.image_size
+        if size is None:
+            raise ModelError(
+                "this run takes precomputed vectors, not pictures: give a data set with "
+                "features.npy, or train with --encoder compact"
+            )
+        loaded = load_batch(cast(Sequence[ImageSource], list(part)), size)
+        if loaded.skipped:
+            bad = loaded.skipped[0]
+            raise ImageError(f"{bad.path}: {bad.reason}")
+        return torch.from_numpy(loaded.pixels)
+
+
+def make_refiner(references: References | None, choice: RefinementChoice | None) -> Refiner | None:
+    """The refiner of a choice; None when there is nothing to refine with."""
+    if references is None or choice is None or choice.weight == 0:
+        return None
+    return Refiner(
+        references.vectors,
+        choice.form,
+        weight=choice.weight,
+        temperature=choice.temperature,
+        kept=choice.kept,
+        text_mean=references.text_mean,
+        image_mean=references.image_mean,
+    )
+
+
+def _references(parts: dict[str, Tensor], objects: list[str] | None) -> References | None:
+    if objects is None:
+        return None
+    decoder = {k.removeprefix("decoder."): v for k, v in parts.items() if k.startswith("decoder.")}
+    if len(parts["references"]) != len(objects):
+        raise ValueError(f"{len(parts['references'])} references for {len(objects)} objects")
+    return References(
+        parts["references"], tuple(objects), parts["text_mean"], parts["image_mean"], decoder
+    )
