@@ -1,1 +1,1 @@
-"""A run and a collection -> a store -> answers."""
+"""Index pictures with a run, then find them by sentence, by picture, or by both."""

@@ -1,1 +1,1 @@
-"""Where vectors are kept, behind one Protocol."""
+"""Stores: one Protocol in ``base``, one file per kind."""

@@ -1,0 +1,106 @@
+"""``mmref index``: pictures into a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mmref.search.ingest import IngestReport
+
+EPILOG = "Example: mmref index runs/flags ~/Pictures --store flags.store"
+_SHOWN = 10
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGES...", help="Folders, image files, or a SOURCE."),
+    ],
+    store: Annotated[
+        str, typer.Option("--store", metavar="URI", help="The store: a folder, made when missing.")
+    ],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Forget images of these folders that are gone.")
+    ] = False,
+    json_out: Annotated[
+        bool, typer.Option("--json", help="Print what was done as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Index images into a store; run it again at any time to add what is new.
+
+    Files that the store knows (path, size, time, else content) are not encoded again. After an
+    interruption the same command goes on where it stopped.
+    """
+    from mmref.cli.console import emit_json, say
+    from mmref.model import MMRef
+    from mmref.search.ingest import index_images
+
+    model = MMRef.from_pretrained(run)
+    with _Bar() as bar:
+        report = index_images(model, images, store, run=run, prune=prune, progress=bar)
+    for note in report.notes:
+        say(f"note: {note}")
+    if json_out:
+        emit_json(report.as_dict())
+    else:
+        _print(report, store)
+    _say_skipped(report)
+    if report.failed:
+        say("mmref: nothing could be indexed")
+        raise typer.Exit(1)
+
+
+class _Bar:
+    """Progress with a rate; shown with the first batch."""
+
+    def __enter__(self) -> "_Bar":
+        from mmref.cli.console import progress_bar
+
+        self.bar = progress_bar()
+        self.task: Any = None
+        return self
+
+    def __call__(self, seen: int, total: int, report: "IngestReport") -> None:
+        import time
+
+        if self.task is None:
+            self.begun = time.monotonic()
+            self.first = seen
+            self.bar.start()
+            self.task = self.bar.add_task("indexing", total=total, note="")
+        seconds = time.monotonic() - self.begun
+        note = f"{(seen - self.first) / seconds:,.0f} images/s" if seconds > 0.05 else ""
+        self.bar.update(self.task, completed=seen, note=note)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def _print(report: "IngestReport", store: str) -> None:
+    from mmref.cli.console import out
+
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "moved": report.moved,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+        "skipped": len(report.skipped),
+    }
+    console = out()
+    console.print(f"{store}: {report.done:,} images in {report.seconds:.1f} s", markup=False)
+    console.print("  ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def _say_skipped(report: "IngestReport") -> None:
+    from mmref.cli.console import err
+
+    console = err()
+    for skip in report.skipped[:_SHOWN]:
+        name = skip.path if skip.path.isprintable() else ascii(Path(skip.path).name)
+        console.print(f"skipped {name}: {skip.reason}", markup=False, soft_wrap=True)
+    if len(report.skipped) > _SHOWN:
+        more = len(report.skipped) - _SHOWN
+        console.print(f"... and {more:,} more skipped (--json lists all)", markup=False)

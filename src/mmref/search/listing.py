@@ -1,0 +1,250 @@
+"""What there is to index: folders are walked, files taken, SOURCEs read; nothing is decoded yet.
+
+Folders are walked in the order of names, links are followed (a folder that is reached twice is
+taken once, so loops end), hidden files and folders are left out. A file is a picture by its suffix
+or, when its suffix says nothing, by its first bytes; whether it can be decoded shows later.
+"""
+
+import math
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmref.data.dataset import RetrievalDataset
+from mmref.data.readers import READERS
+from mmref.errors import DataError, PathError
+from mmref.search.records import Place, Skipped
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff"),
+        *("avif", "jp2", "ppm", "pgm", "mpo"),
+    )
+)
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+Source = str | Path | RetrievalDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing to index: where it is and, for features, its vector."""
+
+    place: Place
+    features: npt.NDArray[np.float32] | None = None
+
+
+@dataclass
+class Listing:
+    """All that was found.
+
+    Attributes:
+        found: what to index, in order; each path once.
+        skipped: what cannot be, with reasons.
+        folders: folders that were walked, as prefixes of paths.
+        sources: names of the folders, files and SOURCEs that were listed.
+        notes: what the SOURCEs have to say.
+    """
+
+    found: list[Found] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    _paths: set[str] = field(default_factory=set)
+
+    def add(self, found: Found) -> None:
+        """Add one thing unless its path is there already."""
+        path = found.place.path
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            self.skip(path, "its name is not valid UTF-8: rename it")
+            return
+        if path not in self._paths:
+            self._paths.add(path)
+            self.found.append(found)
+
+    def skip(self, path: str, reason: str) -> None:
+        """Note that a path cannot be indexed; the path stays known as present."""
+        self._paths.add(path)
+        shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.skipped.append(Skipped(shown, reason))
+
+    def __contains__(self, path: object) -> bool:
+        """Whether this path was seen, be it usable or not."""
+        return path in self._paths
+
+
+def list_images(
+    sources: Sequence[Source], *, features: bool, leave_out: Path | None = None
+) -> Listing:
+    """List what ``sources`` hold.
+
+    Args:
+        sources: folders, files, SOURCEs (``format:path`` or a path with a manifest) or data sets.
+        features: list the precomputed vectors of the SOURCEs in the place of pictures.
+        leave_out: a folder not to walk into (the store itself).
+
+    Raises:
+        PathError: a path does not exist or cannot be listed.
+        DataError: a SOURCE cannot be used, or does not hold what is asked for.
+    """
+    listing = Listing()
+    for source in sources:
+        dataset = source if isinstance(source, RetrievalDataset) else _as_dataset(source)
+        if dataset is not None:
+            _list_dataset(listing, dataset, features)
+            continue
+        path = whole_path(str(source))
+        if features:
+            raise DataError(
+                f"this run encodes features, not pixels, and {path} has none: name a folder "
+                "with a manifest and features.npy"
+            )
+        listing.sources.add(path)
+        if Path(path).is_dir():
+            listing.folders.append(path.rstrip(os.sep) + os.sep)
+            _walk(listing, path, None if leave_out is None else whole_path(str(leave_out)))
+        elif os.path.lexists(path):
+            _list_file(listing, path, path, sure=True)
+        else:
+            raise PathError(f"{source} does not exist: check the path")
+    return listing
+
+
+def whole_path(path: str) -> str:
+    """An absolute path in which only the last name may be a link.
+
+    Example:
+        >>> whole_path("/tmp/../a.png")
+        '/a.png'
+    """
+    try:
+        full = Path(path).expanduser().absolute()
+        return str(full.resolve() if full.is_dir() else full.parent.resolve() / full.name)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PathError(f"{path!r} is not a possible path: check it") from error
+
+
+def _as_dataset(source: str | Path) -> RetrievalDataset | None:
+    text = str(source)
+    path = Path(text).expanduser()
+    head, colon, _ = text.partition(":")
+    if not os.path.lexists(path):
+        return RetrievalDataset.load(text) if colon and head in READERS else None
+    if any(reader.recognises(path) for reader in READERS.values()):
+        return RetrievalDataset.load(path)
+    return None
+
+
+def _list_dataset(listing: Listing, dataset: RetrievalDataset, features: bool) -> None:
+    root = whole_path(str(dataset.root))
+    listing.sources.add(root)
+    listing.notes.extend(dataset.notes)
+    if features:
+        matrix = dataset.features()
+    elif dataset.features_only:
+        raise DataError(
+            f"{dataset.name} has features and no pictures, and this run encodes pixels: use a "
+            "run that was trained with --encoder features"
+        )
+    for row, path in enumerate(dataset.image_paths):
+        metadata = _plain({"object": dataset.objects[row], **dataset.metadata(row)})
+        if features:
+            exists = not dataset.features_only and path.is_file()
+            name = whole_path(str(path)) if exists else dataset.images[row]
+            listing.add(Found(Place(name, 0, 0, metadata, root), matrix[row]))
+        else:
+            _list_file(listing, whole_path(str(path)), root, sure=True, metadata=metadata)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: dates and the like as text, NaN as null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _list_file(
+    listing: Listing,
+    path: str,
+    source: str,
+    *,
+    sure: bool,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        reason = "a link to nothing" if Path(path).is_symlink() else "missing"
+        listing.skip(path, reason)
+        return
+    except OSError as error:
+        listing.skip(path, error.strerror or "cannot be read")
+        return
+    if not stat.S_ISREG(status.st_mode):
+        if sure:
+            listing.skip(path, "not a regular file")
+        return
+    if sure or _is_picture(path):
+        place = Place(path, status.st_size, status.st_mtime_ns, metadata or {}, source)
+        listing.add(Found(place))
+
+
+def _is_picture(path: str) -> bool:
+    suffix = Path(path).suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+
+
+def _walk(listing: Listing, root: str, leave_out: str | None) -> None:
+    visited: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if folder == root:
+                raise PathError(f"cannot read {root}: {error.strerror}") from error
+            listing.skip(folder + os.sep, f"the folder cannot be read: {error.strerror}")
+            continue
+        inner = []
+        for entry in ordered:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                if leave_out is None or os.path.realpath(entry.path) != leave_out:
+                    inner.append(entry.path)
+            else:
+                _list_file(listing, entry.path, root, sure=False)
+        waiting.extend(reversed(inner))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

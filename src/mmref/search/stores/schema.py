@@ -1,0 +1,71 @@
+"""The tables of a local store, and the steps that bring an older one up to date."""
+
+import sqlite3
+
+from mmref.errors import StoreError
+
+APPLICATION_ID = 0x6D6D7266  # "mmrf"
+
+# Entry v brings a database of version v to version v + 1. Append; never change an entry.
+MIGRATIONS: list[tuple[str, ...]] = [
+    (
+        "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE items (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            path TEXT NOT NULL UNIQUE,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            metadata TEXT NOT NULL,
+            source TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            vector BLOB NOT NULL,
+            profile BLOB NOT NULL
+        )""",
+        "CREATE INDEX items_digest ON items (digest)",
+        "CREATE INDEX items_generation ON items (generation)",
+        "CREATE TABLE removed (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
+        "CREATE INDEX removed_generation ON removed (generation)",
+    ),
+]
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The version of the tables; 0 means that there are none."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse what a reader cannot read as it is.
+
+    Raises:
+        StoreError: the database is of another program, or not of this version.
+    """
+    found = version(connection)
+    kind = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    if found and kind != APPLICATION_ID:
+        raise StoreError(f"{name} holds a database of another program: give another folder")
+    if found > len(MIGRATIONS):
+        raise StoreError(f"{name} was made by a newer mmref: upgrade it (pip install -U mmref)")
+
+
+def migrate(connection: sqlite3.Connection, name: str) -> None:
+    """Bring the tables to this version, step by step, in one transaction.
+
+    Raises:
+        StoreError: the database is of another program, or newer than this version.
+    """
+    check(connection, name)
+    if version(connection) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in MIGRATIONS[version(connection) :]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
