@@ -88,7 +88,8 @@ def build_table(
     for name, values in (metadata or {}).items():
         if name in COLUMNS:
             raise DataError(f"the column name {name!r} is taken: rename that metadata column")
-        table = table.append_column(name, values)
+        column = pa.array(values) if isinstance(values, list) else values
+        table = table.append_column(name, column)
     return table
 
 

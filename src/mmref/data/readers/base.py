@@ -91,6 +91,7 @@ def open_features(path: Path, rows: Sequence[int]) -> npt.NDArray[np.floating[An
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path} is not a readable .npy file ({reason}): {hint}") from error
     if not isinstance(matrix, np.ndarray):
+        matrix.close()
         raise DataError(f"{path} is an archive of arrays, not one .npy array: {hint}")
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise DataError(f"{path} has shape {matrix.shape}, not [images, dimensions]: {hint}")

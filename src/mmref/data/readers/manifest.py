@@ -93,9 +93,12 @@ class _Rows:
     metadata: dict[str, dict[int, Any]] = field(default_factory=dict)
     dropped: list[int] = field(default_factory=list)
 
+    @property
+    def unit(self) -> str:
+        return "row" if self.file.suffix.lower() == ".parquet" else "line"
+
     def fail(self, number: int, what: str) -> DataError:
-        unit = "row" if self.file.suffix.lower() == ".parquet" else "line"
-        return DataError(f"{self.file} {unit} {number}: {what}")
+        return DataError(f"{self.file} {self.unit} {number}: {what}")
 
     def add(self, number: int, record: dict[str, Any]) -> None:
         self.images.append(self._image(number, record))
@@ -176,9 +179,8 @@ class _Rows:
             )
         splits = self._splits(seed, notes)
         if self.dropped:
-            notes.append(
-                f"{len(self.dropped)} empty captions dropped (the first at {self.dropped[0]})"
-            )
+            first = f"the first in {self.unit} {self.dropped[0]}"
+            notes.append(f"empty captions dropped: {len(self.dropped)} ({first})")
         matrix, rows = self._features(notes)
         metadata = {name: self._column(values) for name, values in self.metadata.items()}
         try:
