@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmref.data.dataset import RetrievalDataset
+from mmref.data.dataset import RetrievalDataset, split_name
+from mmref.data.images import load_batch
 from mmref.errors import DataError, SplitError
 from mmref.evaluation.report import Report
 from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
@@ -16,10 +17,8 @@ from mmref.metrics.bootstrap import intervals, paired_difference
 from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import Objects, Ties, ranks_from_scores
 from mmref.metrics.reranking import dual_softmax, k_reciprocal
+from mmref.model import MMRef
 from mmref.references.refinement import Refiner
-
-if TYPE_CHECKING:
-    from mmref.model import MMRef
 
 __all__ = ["PROTOCOL", "evaluate", "evaluate_vectors"]
 
@@ -35,7 +34,7 @@ _SHOWN = ("R@1", "mAP")
 
 
 def evaluate(
-    model: "MMRef",
+    model: MMRef,
     dataset: RetrievalDataset,
     split: str = "val",
     *,
@@ -104,7 +103,7 @@ def evaluate(
         gain = _gain(plain, main, bootstrap, seed) if plain else None
     return Report(
         dataset=dataset.name,
-        split=split,
+        split=split_name(split),
         protocol=PROTOCOL,
         queries=main.queries,
         gallery=main.gallery,
@@ -125,12 +124,12 @@ def evaluate(
         resamples=bootstrap,
         model={"id": model.id, "kind": model.kind, "digest": model.digest},
         fingerprint=part.fingerprint(),
-        notes=_notes(dataset, split),
+        notes=_notes(dataset, split_name(split)),
         figures=found,
     )
 
 
-def _encode_texts(model: "MMRef", captions: list[str], progress: Progress | None) -> Tensor:
+def _encode_texts(model: MMRef, captions: list[str], progress: Progress | None) -> Tensor:
     parts = []
     for start in range(0, len(captions), 4 * _BATCH):
         parts.append(model.encode_text(captions[start : start + 4 * _BATCH], batch_size=_BATCH))
@@ -140,16 +139,15 @@ def _encode_texts(model: "MMRef", captions: list[str], progress: Progress | None
 
 
 def _encode_images(
-    model: "MMRef", part: RetrievalDataset, progress: Progress | None
+    model: MMRef, part: RetrievalDataset, progress: Progress | None
 ) -> tuple[Tensor, list[int], list[dict[str, str]]]:
     """Vectors of the images that can be read, their rows, and the others with the reason."""
-    if model.kind == "features":
+    size = model.image_size
+    if size is None:
         vectors = model.encode_image(part.features(), batch_size=_BATCH)
         if progress:
             progress("images", len(part), len(part))
         return vectors, list(range(len(part))), []
-    from mmref.data.images import load_batch
-
     if part.features_only:
         raise DataError(
             f"{part.name} holds features but no image files, and this run reads pixels: "
@@ -158,11 +156,11 @@ def _encode_images(
     vectors_of, rows, skipped = [], list[int](), list[dict[str, str]]()
     paths = part.image_paths
     for start in range(0, len(paths), _BATCH):
-        pixels, kept, bad = load_batch(paths[start : start + _BATCH], model.image_size)
+        pixels, kept, bad = load_batch(paths[start : start + _BATCH], size)
         if len(kept):
             vectors_of.append(model.encode_image(pixels, batch_size=_BATCH))
         rows += [start + int(row) for row in kept]
-        skipped += [{"path": str(one.path), "reason": one.reason} for one in bad]
+        skipped += [{"path": one.path, "reason": one.reason} for one in bad]
         if progress:
             progress("images", min(start + _BATCH, len(paths)), len(paths))
     if not rows:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float]
 
+CONTROLS = {"k_reciprocal": "k-reciprocal", "dual_softmax": "dual softmax"}
 TIE_RULES = {
     "pessimistic": "a tied irrelevant image ranks first",
     "expected": "the mean over all orders of tied images",
@@ -99,7 +100,7 @@ class Report:
         if self.unrefined is not None:
             _add(table, "text to image, unrefined", self.unrefined)
         for name, control in (self.controls or {}).items():
-            _add(table, f"{name.replace('_', ' ')} (uses all queries)", control["figures"])
+            _add(table, f"{CONTROLS[name]} (uses all queries)", control["figures"])
         if self.i2t is not None:
             _add(table, "image to text", self.i2t)
         return table

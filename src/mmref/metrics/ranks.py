@@ -14,6 +14,7 @@ Example:
     [1.0, 2.0]
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmref.errors import DataError
-from mmref.metrics.counting import count_at_least, row_keys
+from mmref.metrics.counting import Scratch, count_at_least, row_keys
 
 Ties = Literal["pessimistic", "expected"]
 Missing = Literal["error", "skip"]
@@ -35,7 +36,7 @@ ScoreBlocks = Callable[[int, int], Vectors]
 Ints = NDArray[np.int64]
 
 BLOCK_BYTES = 32 << 20
-_CHUNK_SCORES = 1 << 18  # scores that one thread bins at a time: they stay in its cache
+_CHUNK_SCORES = 1 << 19  # scores that one thread bins at a time: they stay in its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +222,13 @@ def ranks_from_scores(
     rows = max(1, min(queries, block_bytes // (4 * gallery)))
     step = max(1, _CHUNK_SCORES // max(gallery, 64))
     parts: list[tuple[Ints, Ints, Ints]] = []
+    local = threading.local()
+
+    def rank(job: tuple[NDArray[Any], list[Ints]]) -> tuple[Ints, Ints, Ints]:
+        if not hasattr(local, "scratch"):
+            local.scratch = Scratch()
+        return _rank_rows(*job, ties, tolerance, local.scratch)
+
     with ThreadPoolExecutor(threads or max(1, torch.get_num_threads())) as pool:
         for start in range(0, queries, rows):
             stop = min(start + rows, queries)
@@ -229,7 +237,7 @@ def ranks_from_scores(
                 (block[a - start : b - start], [columns(i) for i in range(a, b)])
                 for a, b in _spans(start, stop, step)
             )
-            parts += pool.map(lambda job: _rank_rows(job[0], job[1], ties, tolerance), jobs)
+            parts += pool.map(rank, jobs)
     above, tied, first = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Ranks(
         offsets=np.concatenate([[0], np.cumsum(sizes[kept])]).astype(np.int64),
@@ -290,7 +298,7 @@ def _as_block(scores: Vectors, rows: int, gallery: int) -> NDArray[Any]:
 
 
 def _rank_rows(
-    scores: NDArray[Any], columns: list[Ints], ties: Ties, tolerance: float
+    scores: NDArray[Any], columns: list[Ints], ties: Ties, tolerance: float, scratch: Scratch
 ) -> tuple[Ints, Ints, Ints]:
     """Fields above, tied and first of `Ranks` for a few rows of scores ``[b, g]``."""
     if not np.isfinite(scores.sum()) and not np.isfinite(scores).all():
@@ -304,7 +312,7 @@ def _rank_rows(
     margin = scores.dtype.type(tolerance)
     position = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     if ties == "pessimistic":
-        return _irrelevant(scores, row, own, own - margin), np.zeros_like(row), position
+        return _irrelevant(scores, row, own, own - margin, scratch), np.zeros_like(row), position
     # Relevant images closer than two margins form one group, so that no image ties with two groups.
     opens = (position == 0) | np.append(True, own[:-1] - own[1:] > 2 * margin)
     heads = np.flatnonzero(opens)
@@ -312,16 +320,18 @@ def _rank_rows(
     tails = np.append(heads[1:], len(row)) - 1
     over = np.nextafter(own + margin, scores.dtype.type(np.inf))
     both = np.concatenate([over, own - margin])
-    higher, reached = _irrelevant(scores, np.tile(row, 2), own, both).reshape(2, -1)
+    higher, reached = _irrelevant(scores, np.tile(row, 2), own, both, scratch).reshape(2, -1)
     above = higher[heads][group]
     return above, reached[tails][group] - above, position[heads][group]
 
 
-def _irrelevant(scores: NDArray[Any], row: Ints, own: NDArray[Any], cut: NDArray[Any]) -> Ints:
+def _irrelevant(
+    scores: NDArray[Any], row: Ints, own: NDArray[Any], cut: NDArray[Any], scratch: Scratch
+) -> Ints:
     """Number of irrelevant scores of the row that are >= the cut, for each (row, cut)."""
     order = np.lexsort((cut, row))
     counts = np.empty(len(cut), dtype=np.int64)
-    counts[order] = count_at_least(scores, row[order], cut[order])
+    counts[order] = count_at_least(scores, row[order], cut[order], scratch)
     mine = np.sort(row_keys(row[: len(own)], own))
     keys = row_keys(row, cut)
     ends = np.searchsorted(mine, row_keys(row, np.full(len(row), np.inf)))

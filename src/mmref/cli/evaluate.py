@@ -1,0 +1,71 @@
+"""``mmref evaluate``: a run on a split of a data set."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mmref.cli.console import STDOUT, emit_json, err, out, progress_bar, say
+
+EPILOG = "Example: mmref evaluate runs/flags --data data/flags --i2t --json report.json"
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a hub id.")],
+    data: Annotated[
+        str, typer.Option(metavar="SOURCE", help="The data set: a path, or format:path.")
+    ],
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="val or test. Choose on val, score test once.")
+    ] = "val",
+    no_refine: Annotated[
+        bool, typer.Option("--no-refine", help="Rank by the cosine alone.")
+    ] = False,
+    i2t: Annotated[bool, typer.Option("--i2t", help="Image-to-text too.")] = False,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Add re-ranking that uses all queries: for comparison."),
+    ] = False,
+    ties: Annotated[
+        Literal["pessimistic", "expected"], typer.Option(help="How tied images rank.")
+    ] = "pessimistic",
+    json: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for stdout."),
+    ] = None,
+) -> None:
+    """Evaluate a run: R@1, R@5, R@10, mAP and mINP with intervals."""
+    from mmref.data.dataset import RetrievalDataset
+
+    dataset = RetrievalDataset.load(data)
+    dataset.split(split)  # a wrong split is said before the model is loaded
+
+    from mmref.evaluation.evaluator import evaluate
+    from mmref.model import MMRef
+
+    model = MMRef.from_pretrained(run)
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"encoding {what}", total=total, note="")
+            bar.update(tasks[what], completed=done)
+
+        report = evaluate(
+            model,
+            dataset,
+            split,
+            refine=not no_refine,
+            i2t=i2t,
+            controls=controls,
+            ties=ties,
+            progress=progress,
+        )
+    console = err() if json == STDOUT else out()
+    console.print(report.table())
+    for line in report.remarks():
+        console.print(line, markup=False)
+    if json is not None:
+        emit_json(report.to_dict(), json)
+        if json != STDOUT:
+            say(f"wrote {json}")
