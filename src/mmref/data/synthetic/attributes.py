@@ -8,6 +8,7 @@ caption given an object can be computed exactly. All of it is our choice.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -73,14 +74,14 @@ class Draws:
         return [rest.pop(self.below(len(rest))) for _ in items]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attribute:
     """One thing that may differ between objects.
 
     Attributes:
         name: key of the attribute.
         values: ``(value, weight)`` pairs; objects draw values by weight.
-        needs: ``(head, values)``: it exists only where the attribute ``head`` has one of ``values``.
+        needs: ``(head, values)``: it exists only where attribute ``head`` has one of ``values``.
         absent: values that say that something is not there; captions mention them less often.
         vague: vague word -> the values that it may stand for; a value has one vague word at most.
         truthful: captions never get it wrong (left and right).
@@ -104,7 +105,7 @@ class Attribute:
         return next((word for word, values in self.vague.items() if value in values), None)
 
     def draw(self, attributes: Attributes, draws: Draws, other_than: str | None = None) -> str:
-        """A value by weight, neither ``other_than`` nor that of the attribute it must differ from."""
+        """A value by weight, not ``other_than`` nor that of the attribute it must differ from."""
         excluded = {other_than, attributes.get(self.unlike) if self.unlike else None}
         options = [pair for pair in self.values if pair[0] not in excluded]
         return draws.weighted(options or [pair for pair in self.values if pair[0] == other_than])
@@ -178,7 +179,8 @@ def saying_probabilities(
         ``(statement, probability)`` pairs that sum to 1; None stands for "left out".
 
     Example:
-        >>> colour = Attribute("hat", (("red", 1), ("navy", 1)), vague={"dark": frozenset({"navy"})})
+        >>> vague = {"dark": frozenset({"navy"})}
+        >>> colour = Attribute("hat", (("red", 1), ("navy", 1)), vague=vague)
         >>> rates = Ambiguity(omit=0.5, contradict=0.2, vague=0.5)
         >>> for said, p in saying_probabilities(colour, {"hat": "navy"}, rates):
         ...     print(said.record if said else "-", round(p, 3))
@@ -190,8 +192,15 @@ def saying_probabilities(
     truth = attributes[attribute.name]
     if truth is None:
         raise ValueError(f"the object has no {attribute.name}")
-    stated = (1.0 - ambiguity.omit) * (ambiguity.absence if truth in attribute.absent else 1.0)
     other = attributes.get(attribute.unlike) if attribute.unlike else None
+    return list(_saying_table(attribute, truth, other, ambiguity))
+
+
+@lru_cache(maxsize=16384)
+def _saying_table(
+    attribute: Attribute, truth: str, other: str | None, ambiguity: Ambiguity
+) -> tuple[tuple[Statement | None, float], ...]:
+    stated = (1.0 - ambiguity.omit) * (ambiguity.absence if truth in attribute.absent else 1.0)
     wrong = [v for v, _ in attribute.values if v not in (truth, other)]
     contradict = 0.0 if attribute.truthful or not wrong else ambiguity.contradict
     chances: dict[Statement | None, float] = {None: 1.0 - stated}
@@ -206,7 +215,7 @@ def saying_probabilities(
         if word is not None:
             loose = Statement(attribute.name, word, True, value != truth)
             chances[loose] = chances.get(loose, 0.0) + stated * probability * vague
-    return [(said, chance) for said, chance in chances.items() if chance > 0 or said is None]
+    return tuple((said, p) for said, p in chances.items() if p > 0 or said is None)
 
 
 @dataclass(frozen=True)
@@ -248,7 +257,9 @@ def draw_statements(
     for _ in range(_ATTEMPTS):
         statements: dict[str, Statement] = {}
         for attribute in attributes_of_domain:
-            if attributes[attribute.name] is None or not _open(attribute, statements, attributes_of_domain):
+            if attributes[attribute.name] is None or not _open(
+                attribute, statements, attributes_of_domain
+            ):
                 continue
             said = draws.weighted(saying_probabilities(attribute, attributes, ambiguity))
             if said is not None:
@@ -323,7 +334,9 @@ def draw_objects(
     while len(objects) < count:
         attempts += 1
         if attempts > _ATTEMPTS:
-            raise ConfigError(f"no room for {count} distinct objects: ask for fewer, or lookalikes=1")
+            raise ConfigError(
+                f"no room for {count} distinct objects: ask for fewer, or lookalikes=1"
+            )
         if len(group) == lookalikes:
             group = []
         if group:

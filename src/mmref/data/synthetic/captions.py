@@ -41,7 +41,12 @@ VAGUE_COLOURS: dict[str, frozenset[str]] = {
     "bright": frozenset({"yellow", "orange", "red"}),
 }
 SIDE_WORDS: dict[str, tuple[str, ...]] = {
-    side: (f"on the {side}", f"on the {side} side", f"at the {side}", f"on the {side} of the picture")
+    side: (
+        f"on the {side}",
+        f"on the {side} side",
+        f"at the {side}",
+        f"on the {side} of the picture",
+    )
     for side in ("left", "right")
 }
 
@@ -67,6 +72,17 @@ class Voice:
     def form(self, *options: str) -> str:
         """One of the forms, each equally likely, its blanks tidied."""
         return " ".join(self.draws.pick(options).split())
+
+
+def compound(first: str, second: str) -> str:
+    """``red-striped``, or nothing where one of them is missing or a compound already.
+
+    Example:
+        >>> compound("red", "striped"), compound("navy blue", "striped")
+        ('red-striped', '')
+    """
+    simple = not re.search(r"[ -]", first + second)
+    return f"{first}-{second}" if simple and first and second else ""
 
 
 @dataclass(frozen=True)
@@ -129,14 +145,22 @@ def compose(
     Example:
         >>> verbs = {"wear": Verb(("wearing",), ("wears",))}
         >>> hat = Phrase("wear", "orange hat")
-        >>> texts = {compose(["tall"], ["person"], [hat], verbs, Voice(0, Draws(n))) for n in range(99)}
+        >>> voices = [Voice(0.0, Draws(n)) for n in range(99)]
+        >>> texts = {compose(["tall"], ["person"], [hat], verbs, voice) for voice in voices}
         >>> "A tall person wearing an orange hat." in texts, len(texts) > 5
         (True, True)
     """
     draws = voice.draws
     phrases = draws.shuffled(phrases)
     frame = draws.weighted(
-        (("flow", 4.0), ("two", 3.0), ("list", 2.0), ("fronted", 1.5), ("scene", 1.5), ("items", 1.0))
+        (
+            ("flow", 4.0),
+            ("two", 3.0),
+            ("list", 2.0),
+            ("fronted", 1.5),
+            ("scene", 1.5),
+            ("items", 1.0),
+        )
     )
     noun = voice.word(nouns)
     subject = " ".join([*draws.shuffled(adjectives), noun])

@@ -59,9 +59,7 @@ class Brush(NamedTuple):
 
     def tinted(self, factor: float) -> "Brush":
         """The same pattern, darker or lighter."""
-        return self._replace(
-            colour=tinted(self.colour, factor), second=tinted(self.second, factor)
-        )
+        return self._replace(colour=tinted(self.colour, factor), second=tinted(self.second, factor))
 
 
 class Canvas:
@@ -303,7 +301,9 @@ def hide(canvas: Canvas, draws: Draws, options: ViewOptions) -> tuple[str, Box |
         left = draws.pick((draws.uniform(0.02, 0.22), draws.uniform(0.55, 0.75)))
         box = (left, 0.0, left + draws.uniform(0.16, 0.26), 1.0)
     elif kind == "box":
-        left, right = draws.pick(((-0.1, draws.uniform(0.5, 0.75)), (draws.uniform(0.25, 0.5), 1.1)))
+        left, right = draws.pick(
+            ((-0.1, draws.uniform(0.5, 0.75)), (draws.uniform(0.25, 0.5), 1.1))
+        )
         box = (left, draws.uniform(0.6, 0.82), right, 1.1)
     else:
         top = draws.pick((draws.uniform(0.3, 0.45), draws.uniform(0.5, 0.8)))
@@ -331,7 +331,7 @@ def develop(
     light = 256 + int(strength * draws.uniform(-72, 40))
     slope = int(strength * draws.uniform(-60, 60))
     cast = [256 + int(strength * draws.uniform(-28, 28)) for _ in range(3)]
-    blur = draws.weighted(((0, 5.0), (1, 3.0 * strength), (2, 1.5 * strength)))
+    blur = draws.weighted(((0, 5.0), (1, 3.0 * strength), (2, 0.7 * strength)))
     noise = int(strength * draws.uniform(0, 18))
     ramp = light + slope * (2 * np.arange(wide, dtype=np.int32) - wide) // (2 * wide)
     gain = (ramp[:, None] * np.asarray(cast, dtype=np.int32)) >> 8
@@ -341,7 +341,9 @@ def develop(
         rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
         value = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
     if noise:
-        grain = draws.generator.integers(0, 256, (2, high, wide, 3), dtype=np.uint8).astype(np.int32)
+        grain = draws.generator.integers(0, 256, (2, high, wide, 3), dtype=np.uint8).astype(
+            np.int32
+        )
         value += ((grain[0] + grain[1] - 255) * noise) >> 8
     done = np.clip(value, 0, 255).astype(np.uint8)
     return done, {"light": light, "cast": cast, "blur": blur, "noise": noise}

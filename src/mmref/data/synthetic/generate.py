@@ -7,10 +7,12 @@ makes it: training ambiguity can be swept while the test captions stay the same.
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from PIL import Image
 
 from mmref.data.synthetic.attributes import Ambiguity, Domain, Draws, draw_objects, draw_statements
 from mmref.data.synthetic.drawing import Rendering, ViewOptions
-from mmref.errors import ConfigError
+from mmref.errors import ConfigError, DataError
 from mmref.files import atomic_folder
 
 SPLITS = ("train", "val", "test")
@@ -106,6 +108,7 @@ class SyntheticSettings:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= high:
                 raise ConfigError(f"{name} is {value}: choose a value between 0 and {high:g}")
+        object.__setattr__(self, "image_size", tuple(self.image_size))
         high_px, wide_px = self.image_size
         if not (64 <= high_px <= 1024 and 32 <= wide_px <= 1024):
             raise ConfigError(
@@ -135,7 +138,7 @@ class SyntheticSettings:
         return self.paraphrase if own is None else own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SyntheticObject:
     """An object of the benchmark.
 
@@ -213,12 +216,7 @@ def write_captions(
     told = [_caption(settings, item, view, _CAPTION, n) for n in range(settings.captions)]
     held: list[tuple[str, list[str], list[str], list[str]]] = []
     if item.split == "train" and settings.held_out_captions:
-        # All the object's captions, so that a held-out one is new to it.
-        seen = {
-            _caption(settings, item, other, _CAPTION, n)[0]
-            for other in range(settings.images)
-            for n in range(settings.captions)
-        }
+        seen = _training_captions(settings, item)
         for n in range(settings.held_out_captions):
             for attempt in range(_RETRIES):
                 one = _caption(settings, item, view, _HELD_OUT, n * _RETRIES + attempt)
@@ -236,6 +234,15 @@ def write_captions(
     }
 
 
+@lru_cache(maxsize=4)
+def _training_captions(settings: SyntheticSettings, item: SyntheticObject) -> frozenset[str]:
+    """All captions of an object, so that a held-out one is new to it."""
+    views, numbers = range(settings.images), range(settings.captions)
+    return frozenset(
+        _caption(settings, item, view, _CAPTION, n)[0] for view in views for n in numbers
+    )
+
+
 def _caption(
     settings: SyntheticSettings, item: SyntheticObject, view: int, purpose: int, number: int
 ) -> tuple[str, list[str], list[str], list[str]]:
@@ -249,9 +256,7 @@ def _caption(
     return text, [s.record for s in said], omitted, [s.attribute for s in said if s.wrong]
 
 
-def generate(
-    settings: SyntheticSettings, out: str | Path, *, processes: int | None = None
-) -> Path:
+def generate(settings: SyntheticSettings, out: str | Path, *, processes: int | None = None) -> Path:
     """Write the benchmark as a manifest: ``manifest.jsonl``, ``settings.json`` and ``images/``.
 
     Metadata columns beside image, captions, identity and split: ``view_number``, ``attributes``
@@ -269,6 +274,7 @@ def generate(
     Raises:
         ConfigError: the domain has no room for so many distinct objects.
         PathError: the folder cannot be written.
+        DataError: a worker process failed.
 
     Example:
         >>> import tempfile
@@ -283,47 +289,91 @@ def generate(
         processes = (cores or 1) if len(planned) * settings.images >= _POOL_FROM else 1
     with atomic_folder(out) as folder:
         (folder / "images").mkdir()
-        jobs = [(settings, item, str(folder)) for item in planned]
         with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
-            for rows in _work(jobs, processes):
-                manifest.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        record = json.dumps({**settings.__dict__, "format": 1}, indent=2) + "\n"
+            manifest.writelines(_work(settings, planned, folder, processes))
+        record = json.dumps({**asdict(settings), "format": 1}, indent=2) + "\n"
         (folder / "settings.json").write_text(record, encoding="utf-8", newline="\n")
     return Path(out)
 
 
-_Job = tuple[SyntheticSettings, SyntheticObject, str]
-
-
-def _work(jobs: list[_Job], processes: int) -> Iterator[list[dict[str, Any]]]:
+def _work(
+    settings: SyntheticSettings, planned: list[SyntheticObject], folder: Path, processes: int
+) -> Iterator[str]:
+    """Draw all pictures; yield the manifest's lines in the order of the objects."""
     if processes <= 1:
-        yield from map(_object_rows, jobs)
+        for item in planned:
+            yield from _object_lines(settings, item, folder)
         return
-    # Not forked: the parent may have threads (torch has), and a fork of those may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_object_rows, jobs, chunksize=8)
+    # Fresh interpreters: a fork of a parent with threads (torch has them) may hang, and
+    # multiprocessing's other ways need a parent whose main module can be imported again.
+    code = "from mmref.data.synthetic.generate import work_share; work_share()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    workers: list[subprocess.Popen[str]] = []
+    try:
+        for share in range(processes):
+            job = {"settings": asdict(settings), "folder": str(folder.resolve()),
+                   "share": share, "of": processes}  # fmt: skip
+            worker = subprocess.Popen(
+                [sys.executable, "-c", code], env=environment, text=True, encoding="utf-8",
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            workers.append(worker)
+            assert worker.stdin is not None
+            worker.stdin.write(json.dumps(job))
+            worker.stdin.close()
+            worker.stdin = None
+        for worker in workers:
+            _, said = worker.communicate()
+            if worker.returncode:
+                reason = (said.strip().splitlines() or ["no message"])[-1]
+                raise DataError(f"drawing failed ({reason}): try again with processes=1")
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.communicate()
+    parts = [_part(folder, share) for share in range(processes)]
+    lines = [iter(part.read_text(encoding="utf-8").splitlines(keepends=True)) for part in parts]
+    for number in range(len(planned)):
+        yield from islice(lines[number % processes], settings.images)
+    for part in parts:
+        part.unlink()
 
 
-def _object_rows(job: _Job) -> list[dict[str, Any]]:
-    """Draw and write the views of one object; its rows of the manifest."""
-    settings, item, folder = job
-    rows = []
+def _part(folder: Path, share: int) -> Path:
+    return folder / f"manifest-{share}.jsonl"
+
+
+def work_share() -> None:
+    """Draw one worker's share of the objects; the job is read from standard input."""
+    job = json.loads(sys.stdin.read())
+    given = job["settings"]
+    settings = SyntheticSettings(**{**given, "image_size": tuple(given["image_size"])})
+    folder = Path(job["folder"])
+    mine = plan_objects(settings)[job["share"] :: job["of"]]
+    with _part(folder, job["share"]).open("w", encoding="utf-8", newline="\n") as file:
+        for item in mine:
+            file.writelines(_object_lines(settings, item, folder))
+
+
+def _object_lines(
+    settings: SyntheticSettings, item: SyntheticObject, folder: Path
+) -> Iterator[str]:
+    """Draw and write the views of one object; its lines of the manifest."""
     for view in range(settings.images):
         rendering = draw_view(settings, item, view)
         image = f"images/{item.name}-{view}.png"
-        Image.fromarray(rendering.pixels).save(Path(folder) / image, compress_level=1)
+        Image.fromarray(rendering.pixels).save(folder / image, compress_level=1)
         told = write_captions(settings, item, view)
-        rows.append(
-            {
-                "image": image,
-                "captions": told.pop("captions"),
-                "identity": item.name,
-                "split": item.split,
-                "view_number": view,
-                "attributes": item.attributes,
-                "visible": list(rendering.visible),
-                **told,
-                "view": rendering.view,
-            }
-        )
-    return rows
+        row = {
+            "image": image,
+            "captions": told.pop("captions"),
+            "identity": item.name,
+            "split": item.split,
+            "view_number": view,
+            "attributes": item.attributes,
+            "visible": list(rendering.visible),
+            **told,
+            "view": rendering.view,
+        }
+        yield json.dumps(row, ensure_ascii=False) + "\n"
