@@ -94,6 +94,22 @@ def load_image(
         raise ImageError(f"{_label(source)}: {error}") from error.__cause__
 
 
+def image_fault(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> str | None:
+    """Why an image cannot be decoded, in a few words, or None when it can.
+
+    Headers and pixels are decoded (a large JPEG at a fraction of its size).
+
+    Example:
+        >>> image_fault(b"text"), image_fault(Image.new("L", (2, 2)))
+        ('not an image', None)
+    """
+    try:
+        _decode(source, max_pixels, (256, 256))
+    except ImageError as error:
+        return str(error)
+    return None
+
+
 def image_array(image: Image.Image, size: tuple[int, int]) -> Pixels:
     """Scale an RGB image to ``size`` and give its pixels.
 
