@@ -256,7 +256,7 @@ def paint_background(canvas: Canvas, horizon: float, draws: Draws, strength: flo
     kind = draws.pick(("plain", "gradient", "room", "room", "street", "clutter"))
     base = _muted(draws)
     draw.rectangle((0, 0, wide, high), fill=base)
-    floor = int(high * horizon)
+    floor = min(int(high * horizon), high)
     if kind == "gradient":
         ends = np.asarray([base, _muted(draws)], dtype=np.int64)
         t = np.arange(high)[:, None]
@@ -299,7 +299,7 @@ def hide(canvas: Canvas, draws: Draws, options: ViewOptions) -> tuple[str, Box |
     kind = draws.pick(("pillar", "box", "bar"))
     if kind == "pillar":
         left = draws.pick((draws.uniform(0.02, 0.22), draws.uniform(0.55, 0.75)))
-        box = (left, 0.0, left + draws.uniform(0.16, 0.26), 1.0)
+        box = (left, 0.0, left + draws.uniform(0.18, 0.32), 1.0)
     elif kind == "box":
         left, right = draws.pick(
             ((-0.1, draws.uniform(0.5, 0.75)), (draws.uniform(0.25, 0.5), 1.1))
@@ -307,7 +307,7 @@ def hide(canvas: Canvas, draws: Draws, options: ViewOptions) -> tuple[str, Box |
         box = (left, draws.uniform(0.6, 0.82), right, 1.1)
     else:
         top = draws.pick((draws.uniform(0.3, 0.45), draws.uniform(0.5, 0.8)))
-        box = (-0.1, top, 1.1, top + draws.uniform(0.07, 0.13))
+        box = (-0.1, top, 1.1, top + draws.uniform(0.08, 0.2))
     wide, high = canvas.image.size
     x0, y0, x1, y1 = (int(b * s) for b, s in zip(box, (wide, high, wide, high), strict=True))
     colour = tinted(_muted(draws), draws.uniform(0.5, 0.9))
@@ -336,7 +336,8 @@ def develop(
     ramp = light + slope * (2 * np.arange(wide, dtype=np.int32) - wide) // (2 * wide)
     gain = (ramp[:, None] * np.asarray(cast, dtype=np.int32)) >> 8
     value = (pixels.astype(np.int32) * gain) >> 8
-    for _ in range(blur):
+    # The same blur of the scene at any size: a pass widens it by the square root.
+    for _ in range(blur * max(1, high // 128) ** 2 if high >= 96 else min(blur, 1)):
         padded = np.pad(value, ((1, 1), (1, 1), (0, 0)), mode="edge")
         rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
         value = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4

@@ -313,15 +313,18 @@ def _work(
         for share in range(processes):
             job = {"settings": asdict(settings), "folder": str(folder.resolve()),
                    "share": share, "of": processes}  # fmt: skip
-            worker = subprocess.Popen(
-                [sys.executable, "-c", code], env=environment, text=True, encoding="utf-8",
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
-            workers.append(worker)
-            assert worker.stdin is not None
-            worker.stdin.write(json.dumps(job))
-            worker.stdin.close()
-            worker.stdin = None
+            command = [sys.executable, "-c", code, json.dumps(job)]
+            workers.append(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    text=True,
+                    encoding="utf-8",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+            )
         for worker in workers:
             _, said = worker.communicate()
             if worker.returncode:
@@ -329,9 +332,8 @@ def _work(
                 raise DataError(f"drawing failed ({reason}): try again with processes=1")
     finally:
         for worker in workers:
-            if worker.poll() is None:
+            with worker:  # closes its pipe and waits for it
                 worker.kill()
-                worker.communicate()
     parts = [_part(folder, share) for share in range(processes)]
     lines = [iter(part.read_text(encoding="utf-8").splitlines(keepends=True)) for part in parts]
     for number in range(len(planned)):
@@ -345,8 +347,8 @@ def _part(folder: Path, share: int) -> Path:
 
 
 def work_share() -> None:
-    """Draw one worker's share of the objects; the job is read from standard input."""
-    job = json.loads(sys.stdin.read())
+    """Draw one worker's share of the objects; the job is the first argument, in JSON."""
+    job = json.loads(sys.argv[1])
     given = job["settings"]
     settings = SyntheticSettings(**{**given, "image_size": tuple(given["image_size"])})
     folder = Path(job["folder"])

@@ -51,6 +51,9 @@ def render(
     zoom = 1.0 + strength * draws.uniform(-0.1, 0.07)
     unit = min(high * 0.80 / 104.0, wide * 1.62 / 104.0) * zoom
     foot = high * (0.955 - 0.5 * max(0.0, 0.80 - 0.80 * zoom) - 0.03 * strength * draws.random())
+    cropped = draws.chance(0.25 * options.occlude)
+    if cropped:  # the picture ends above the feet, or below the crown
+        foot += high * draws.pick((0.15, 0.22, 0.30, -0.24))
     origin = (
         wide * (0.5 + strength * draws.uniform(-0.07, 0.07)),
         foot - unit * pose.ground,
@@ -59,7 +62,7 @@ def render(
     canvas = Canvas(size, unit, origin, lean, pose.ground)
     background = paint_background(canvas, foot / high - draws.uniform(0.02, 0.2), draws, strength)
     _draw(Painter(canvas, attributes, pose, SKIN[look % len(SKIN)]))
-    kind, hidden = hide(canvas, draws, options)
+    kind, hidden = ("crop", None) if cropped else hide(canvas, draws, options)
     places = regions(attributes, pose)
     visible = tuple(
         name

@@ -65,7 +65,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "something": ("thing", "object", "item"),
 }
 _HAIR_WORDS: dict[str, tuple[str, ...]] = {
-    **COLOUR_WORDS,
+    "black": ("black", "jet black", "raven"),
     "brown": ("brown", "brunette", "chestnut"),
     "blond": ("blond", "fair", "golden", "flaxen"),
     "red": ("red", "ginger", "auburn"),
@@ -195,10 +195,12 @@ class _Teller:
         second = self.colour("top_second")
         pattern = self.noun("top_pattern", "patterned") if self.has("top_pattern") or second else ""
         if second:
-            forms = [f"{colour} {noun} {pattern} in {second}"]
+            loose = self.said["top_second"].vague
+            forms = [f"{colour} {noun} {pattern} in {f'a {second} tone' if loose else second}"]
             if trim := compound(second, pattern):
                 forms.append(f"{colour} {trim} {noun}")
-            if pair := compound(colour, second):
+            exact = colour and not (loose or self.said["top_colour"].vague)
+            if exact and (pair := compound(colour, second)):
                 forms.append(f"{pair} {pattern} {noun}")
             return self.voice.form(*forms)
         if pattern:
