@@ -91,6 +91,9 @@ class Canvas:
         self.samples = 4 if size[0] <= 192 else 2
         self.unit = unit
         self.origin = origin
+        self._scale = unit * self.samples
+        # Half a pixel to round, and 1000 so that nothing negative is cut towards zero.
+        self._offset = (origin[0] * self.samples + 1000.5, origin[1] * self.samples + 1000.5)
         self.lean = lean
         self.ground = ground
         self.image = Image.new("RGB", (size[1] * self.samples, size[0] * self.samples))
@@ -99,14 +102,17 @@ class Canvas:
     def place(self, point: Point) -> tuple[int, int]:
         """The canvas pixel of a point of the drawing."""
         x, y = point
-        s = self.unit * self.samples
-        px = self.origin[0] * self.samples + s * (x + self.lean * (self.ground - y))
-        py = self.origin[1] * self.samples + s * y
-        return int(px + 1000.5) - 1000, int(py + 1000.5) - 1000
+        px = self._offset[0] + self._scale * (x + self.lean * (self.ground - y))
+        return int(px) - 1000, int(self._offset[1] + self._scale * y) - 1000
 
     def polygon(self, points: Sequence[Point], brush: Brush, *, edge: float = 0.58) -> None:
-        """Fill a polygon; ``edge`` is the outline's tint, 0 for none (negative is not drawn)."""
-        pixels = [self.place(p) for p in points]
+        """Fill a polygon; ``edge`` is the tint of its outline, 0 for no outline."""
+        s, ox, oy = self._scale, self._offset[0], self._offset[1]
+        lean, ground = self.lean, self.ground
+        pixels = [
+            (int(ox + s * (x + lean * (ground - y))) - 1000, int(oy + s * y) - 1000)
+            for x, y in points
+        ]
         if brush.pattern == "plain":
             self._draw.polygon(pixels, fill=brush.colour)
         else:
