@@ -2,7 +2,8 @@
 
 The usual way builds the whole query x gallery matrix and sorts every row; it is written here
 plainly in torch. Each way runs in a process of its own, which reads the vectors from a file, so
-that its peak memory is its own. Both times include the product of the vectors.
+that its peak memory is its own. Both times include the product of the vectors. The figures differ by
+what the usual way leaves open, the order of exactly tied scores, and by its float32 precisions.
 
     python benchmarks/ranks.py             # 19,848 x 19,848, the size of ICFG-PEDES's test set
     python benchmarks/ranks.py --size 4000
@@ -52,7 +53,7 @@ def full_matrix(texts: torch.Tensor, images: torch.Tensor, ids: torch.Tensor) ->
     order = torch.argsort(similarity, dim=1, descending=True)
     matches = ids[order] == ids[:, None]
     hits = matches.cumsum(1)
-    found = {f"R@{k}": (hits[:, k - 1] > 0).float().mean().item() for k in (1, 5, 10)}
+    found = {f"R@{k}": (hits[:, k - 1] > 0).double().mean().item() for k in (1, 5, 10)}
     relevant = hits[:, -1]
     places = torch.arange(1, len(images) + 1)
     precision = hits / places
