@@ -2,8 +2,8 @@
 
 The usual way builds the whole query x gallery matrix and sorts every row; it is written here
 plainly in torch. Each way runs in a process of its own, which reads the vectors from a file, so
-that its peak memory is its own. Both times include the product of the vectors. The figures differ by
-what the usual way leaves open, the order of exactly tied scores, and by its float32 precisions.
+that its peak memory is its own. Both times include the product of the vectors. The figures differ
+by what the usual way leaves open, the order of exactly tied scores, and by its float32 precisions.
 
     python benchmarks/ranks.py             # 19,848 x 19,848, the size of ICFG-PEDES's test set
     python benchmarks/ranks.py --size 4000
