@@ -205,12 +205,6 @@ class _Ingest:
             digest = _digest(vector.tobytes())
             fresh = old is None or old.digest != digest
             return _Ready(found, digest, vector if fresh else None)
-        if (
-            old is not None
-            and old.place.size == place.size
-            and (old.place.mtime_ns == place.mtime_ns)
-        ):
-            return _Ready(found, old.digest)
         try:
             if place.size > MAX_FILE_BYTES:
                 raise ImageError(f"larger than {MAX_FILE_BYTES >> 20} MB")

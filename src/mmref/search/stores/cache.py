@@ -62,8 +62,8 @@ class Cache:
         with self.database.guard:
             snapshot = self.snapshot()
             limit = max(at_least, int(STALE_SHARE * len(snapshot)))
-            on_disk = self.folder / f"{PREFIX}{snapshot.base.generation}"
-            if snapshot.stale_rows > limit or not on_disk.is_dir():
+            stored = snapshot.base.folder.parent == self.folder
+            if snapshot.stale_rows > limit or not stored:
                 with self.database.reading():
                     target = self.folder / f"{PREFIX}{self.database.generation()}"
                     with atomic_folder(target) as partial:

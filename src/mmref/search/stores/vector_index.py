@@ -3,8 +3,8 @@
 The base is a folder of arrays in the order of ids: vectors (float32, memory-mapped), profiles,
 and for more than ``EXACT_ROWS`` rows a FAISS index of 4-bit product-quantiser codes of the randomly
 rotated vectors. All codes are scanned (no lists that could hide a row), twice as many rows as
-wanted are fetched, and these are scored again from the float32 vectors, so every score given is
-exact. Rows added or changed after the base was written (the delta) are compared one by one.
+wanted and at least 400 are fetched, and these are scored again from the float32 vectors, so every
+score given is exact. Rows added or changed after the base was written (the delta) are compared one by one.
 """
 
 import json
@@ -24,6 +24,7 @@ EXACT_ROWS = 20_000
 TRAINING_ROWS = 20_000
 BLOCK_ROWS = 50_000
 FETCH_FACTOR = 2
+LEAST_FETCH = 400
 FORMAT = 1
 
 Ids = npt.NDArray[np.int64]
@@ -36,6 +37,7 @@ Rows = Iterable[tuple[Ids, Vector, Arrays]]
 class Base:
     """The arrays of one base folder, n rows in the order of ids."""
 
+    folder: Path
     generation: int
     ids: Ids
     vectors: Vector
@@ -141,6 +143,7 @@ def read_base(folder: Path, store: str, dimension: int, layout: Layout) -> Base:
 
         codes = folder / "codes.faiss"
         base = Base(
+            folder,
             int(stamp["generation"]),
             np.asarray(array("ids"), dtype=np.int64),
             array("vectors"),
@@ -263,7 +266,7 @@ class Snapshot:
                 return top_rows(scores, count)
             alive = np.flatnonzero(~self.dead)
             return alive[top_rows(scores[alive], count)]
-        wanted = fetch = min(total, FETCH_FACTOR * count)
+        wanted = fetch = min(total, max(LEAST_FETCH, FETCH_FACTOR * count))
         if self.dead is not None:
             fetch = min(total, 2 * fetch)
         while True:
