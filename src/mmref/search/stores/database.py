@@ -20,6 +20,7 @@ from mmref.search.stores.vector_index import Ids, Layout
 FILE = "store.sqlite"
 _BLOCK_ROWS = 4096
 _SQL_VARIABLES = 500
+_PAGE_BYTES = 16384
 _WAIT_SECONDS = 30
 
 
@@ -65,6 +66,7 @@ class Database:
         )
         schema.check(db, self.name)
         if not frozen:
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new database alone
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
         log = file.with_name(f"{file.name}-wal")

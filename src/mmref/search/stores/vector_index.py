@@ -4,11 +4,13 @@ The base is a folder of arrays in the order of ids: vectors (float32, memory-map
 and for more than ``EXACT_ROWS`` rows a FAISS index of 4-bit product-quantiser codes of the randomly
 rotated vectors. All codes are scanned (no lists that could hide a row), twice as many rows as
 wanted and at least 400 are fetched, and these are scored again from the float32 vectors, so every
-score given is exact. Rows added or changed after the base was written (the delta) are compared one by one.
+score given is exact. Rows added or changed after the base was written (the delta) are compared one
+by one.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,68 @@ Layout = list[tuple[str, str, int]]
 Rows = Iterable[tuple[Ids, Vector, Arrays]]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let FAISS use no helpers; OpenMP keeps this setting for each thread apart."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+class Codes:
+    """Small codes of many vectors, scanned as a whole.
+
+    FAISS works on the calling thread alone: its parts are so small that waiting for helpers costs
+    more than they bring, on a busy machine ten times more.
+
+    Args:
+        index: a FAISS index over rotated vectors; labels are row numbers.
+        rotation: orthogonal, float32 [d, d].
+    """
+
+    def __init__(self, index: Any, rotation: Vector) -> None:
+        self.index = index
+        self.rotation = rotation
+
+    @classmethod
+    def build(cls, vectors: Vector) -> "Codes":
+        """Codes of the rows of ``vectors``, float32 [n, d]."""
+        count, dimension = vectors.shape
+        drawn = np.random.default_rng(0).standard_normal((dimension, dimension))
+        rotation = np.linalg.qr(drawn)[0].astype(np.float32)
+        pairs = dimension % 2 == 0 and dimension >= 8
+        spec = f"PQ{dimension // 2}x4fs" if pairs else "SQ8"
+        index = faiss.index_factory(dimension, spec, faiss.METRIC_INNER_PRODUCT)
+        step = max(1, count // TRAINING_ROWS)
+        with _one_thread():
+            index.train(np.ascontiguousarray(vectors[::step][:TRAINING_ROWS] @ rotation.T))
+            for start in range(0, count, BLOCK_ROWS):
+                part = vectors[start : start + BLOCK_ROWS] @ rotation.T
+                index.add(np.ascontiguousarray(part))
+        return cls(index, rotation)
+
+    def nearest(self, vector: Vector, count: int) -> Ids:
+        """About the ``count`` rows nearest to a vector, float32 [d]."""
+        turned = np.einsum("ij,j->i", self.rotation, vector)
+        with _one_thread():
+            labels: Ids = self.index.search(turned[None], count)[1][0]
+        return labels[labels >= 0]
+
+    def save(self, folder: Path) -> None:
+        """Write both parts into a folder."""
+        faiss.write_index(self.index, str(folder / "codes.faiss"))
+        np.save(folder / "rotation.npy", self.rotation)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Codes":
+        """The inverse of :meth:`save`."""
+        index = faiss.read_index(str(folder / "codes.faiss"))
+        return cls(index, np.load(folder / "rotation.npy", allow_pickle=False))
+
+
 @dataclass(frozen=True)
 class Base:
     """The arrays of one base folder, n rows in the order of ids."""
@@ -42,24 +106,7 @@ class Base:
     ids: Ids
     vectors: Vector
     profiles: Arrays
-    codes: Any
-
-
-def _faiss_spec(dimension: int) -> str:
-    """4-bit codes for each pair of rotated dimensions; 8 bits a dimension where pairs fail."""
-    pairs = dimension % 2 == 0 and dimension >= 8
-    return f"RR{dimension},PQ{dimension // 2}x4fs" if pairs else "SQ8"
-
-
-def build_codes(vectors: Vector) -> Any:
-    """A FAISS index over the rows of ``vectors``, float32 [n, d]; labels are row numbers."""
-    count, dimension = vectors.shape
-    index = faiss.index_factory(dimension, _faiss_spec(dimension), faiss.METRIC_INNER_PRODUCT)
-    step = max(1, count // TRAINING_ROWS)
-    index.train(np.ascontiguousarray(vectors[::step][:TRAINING_ROWS]))
-    for start in range(0, count, BLOCK_ROWS):
-        index.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS]))
-    return index
+    codes: Codes | None
 
 
 def write_base(
@@ -108,7 +155,7 @@ def write_base(
         if isinstance(written, np.memmap):
             written.flush()
     if count > EXACT_ROWS:
-        faiss.write_index(build_codes(vectors), str(folder / "codes.faiss"))
+        Codes.build(vectors).save(folder)
     stamp = {
         "format": FORMAT,
         "store": store,
@@ -141,19 +188,18 @@ def read_base(folder: Path, store: str, dimension: int, layout: Layout) -> Base:
             values: npt.NDArray[Any] = np.load(file, "r" if count else None, allow_pickle=False)
             return values
 
-        codes = folder / "codes.faiss"
         base = Base(
             folder,
             int(stamp["generation"]),
             np.asarray(array("ids"), dtype=np.int64),
             array("vectors"),
             {name: array(f"profile-{name}") for name, _, _ in layout},
-            faiss.read_index(str(codes)) if codes.name in stamp["files"] else None,
+            Codes.load(folder) if "codes.faiss" in stamp["files"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(f"{folder} is damaged: {error}") from error
     shapes = {len(base.ids), len(base.vectors), *(len(p) for p in base.profiles.values())}
-    if shapes != {count} or (base.codes is not None and base.codes.ntotal != count):
+    if shapes != {count} or (base.codes is not None and base.codes.index.ntotal != count):
         raise StoreError(f"{folder} is damaged: its arrays differ in length")
     return base
 
@@ -246,11 +292,10 @@ class Snapshot:
     def candidates(self, vector: Vector, count: int) -> Candidates:
         """The ``count`` rows nearest to a unit vector, float32 [d], by exact cosine."""
         rows = self._base_rows(vector, count)
-        fresh = top_rows(self.vectors @ vector, count) if len(self.ids) else None
+        fresh = top_rows(_cosines(self.vectors, vector), count) if len(self.ids) else None
         ids = _gathered(self.base.ids, rows, self.ids, fresh)
         vectors = _gathered(self.base.vectors, rows, self.vectors, fresh)
-        # einsum adds up each row in the same way: equal vectors get equal scores
-        scores = np.einsum("ij,j->i", vectors, vector)
+        scores = _cosines(vectors, vector)
         order = np.lexsort((ids, -scores))[:count]
         profiles = {
             name: _gathered(values, rows, self.profiles[name], fresh)[order]
@@ -261,7 +306,7 @@ class Snapshot:
     def _base_rows(self, vector: Vector, count: int) -> Ids:
         total = len(self.base.ids)
         if self.base.codes is None:
-            scores = self.base.vectors @ vector
+            scores = _cosines(self.base.vectors, vector)
             if self.dead is None:
                 return top_rows(scores, count)
             alive = np.flatnonzero(~self.dead)
@@ -270,13 +315,18 @@ class Snapshot:
         if self.dead is not None:
             fetch = min(total, 2 * fetch)
         while True:
-            labels: Ids = self.base.codes.search(vector[None], fetch)[1][0]
-            labels = labels[labels >= 0]
+            labels = self.base.codes.nearest(vector, fetch)
             if self.dead is not None:
                 labels = labels[~self.dead[labels]]
             if len(labels) >= wanted or fetch >= total:
                 return labels
             fetch = min(total, 2 * fetch)
+
+
+def _cosines(vectors: Vector, vector: Vector) -> Vector:
+    """Inner products; every row is added up in the same way, so equal vectors score the same."""
+    scores: Vector = np.einsum("ij,j->i", vectors, vector)
+    return scores
 
 
 def _gathered(
