@@ -58,6 +58,9 @@ def command(
         raise UsageError(f"-k must be at least 1, not {k}")
     with Searcher.open(store, run, refine=False if no_refine else None) as searcher:
         vector, own = searcher.encode(query)
+        unknown = searcher.unknown_words(text) if text else []
+        if unknown:
+            say(f"note: the run has never seen {', '.join(unknown)}")
         hits = searcher.search_vector(
             vector, modality=query.modality, k=k, min_score=min_score, leave_out=own
         )

@@ -4,6 +4,7 @@ The dense nearest items are scored again through their stored profiles: S = cos 
 The score of an item depends on nothing but the query and that item.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -215,7 +216,8 @@ class Searcher:
         if query.texts:
             encoded = self.model.encode_text([text for text, _ in query.texts])
             for (text, _), vector in zip(query.texts, encoded.float().cpu().numpy(), strict=True):
-                if not vector.any():
+                words = set(re.findall(r"\w+", text.lower()))
+                if not vector.any() or (words and words <= set(self.unknown_words(text))):
                     raise UsageError(
                         f"the run knows no word of {text!r}: use words of its training captions"
                     )
@@ -226,6 +228,11 @@ class Searcher:
             own |= ids
         weights = [weight for _, weight in (*query.texts, *query.images)]
         return mixed(np.stack(vectors), weights), own
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a sentence that the run has never seen; it cannot tell what they mean."""
+        ask = getattr(self.model, "unknown_words", None)
+        return [] if ask is None else [str(word) for word in ask(text)]
 
     def _image(self, image: Any) -> tuple[Vector, set[int]]:
         if not isinstance(image, str | int | Path):
