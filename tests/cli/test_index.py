@@ -2,10 +2,16 @@ import json
 
 import pytest
 
+from mmref.model import MMRef
 from mmref.search.records import RunIdentity
 from mmref.search.stores.base import open_store
 
-from .colours import save_features, save_pictures, save_run
+from .colours import load, save_features, save_pictures, save_run
+
+
+@pytest.fixture(autouse=True)
+def colour_runs(monkeypatch):
+    monkeypatch.setattr(MMRef, "from_pretrained", load)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def test_all_broken_leaves_with_1(run_mmref, run, tmp_path):
 
 def test_another_run_is_refused_and_the_repair_named(run_mmref, run, pics, tmp_path):
     run_mmref("index", run, pics, "--store", tmp_path / "s")
-    other = save_run(tmp_path / "other", seed=1)
+    other = save_run(tmp_path / "other", digest="decade")
     done = run_mmref("index", other, pics, "--store", tmp_path / "s")
     assert done.status == 1
     assert f"was made by the run {run.name}-" in done.err

@@ -7,11 +7,16 @@ from PIL import Image
 from mmref.model import MMRef
 from mmref.search.ingest import index_images
 
-from .colours import COLOURS, save_features, save_pictures, save_run
+from .colours import COLOURS, load, save_features, save_pictures, save_run
+
+
+@pytest.fixture(autouse=True)
+def colour_runs(monkeypatch):
+    monkeypatch.setattr(MMRef, "from_pretrained", load)
 
 
 def indexed(run, source, store):
-    index_images(MMRef.from_pretrained(run), [source], store, run=run)
+    index_images(load(run), [source], store, run=run)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +116,7 @@ def test_a_sheet_is_written(run_mmref, folder, tmp_path):
 )
 def test_mistakes_are_one_line(run_mmref, folder, tmp_path, words, status, message):
     names = {"s": folder / "s", "absent": tmp_path / "absent", "pics": folder / "pics"}
-    names["other"] = save_run(tmp_path / "other", seed=1)
+    names["other"] = save_run(tmp_path / "other", digest="decade")
     done = run_mmref("search", *(word.format(**names) for word in words))
     assert done.status == status
     assert message in done.err
@@ -146,7 +151,9 @@ def test_features_are_searched_by_id(run_mmref, tmp_path):
     assert first["reference_score"] is None
     other = run_mmref("search", "--store", tmp_path / "s", "--image", "green-id", "--json")
     assert len(json.loads(other.out)["results"]) == 5
-    sheet = run_mmref("search", "--store", tmp_path / "s", "a card", "--sheet", tmp_path / "s.png")
+    sheet = run_mmref(
+        "search", "--store", tmp_path / "s", "a red card", "--sheet", tmp_path / "s.png"
+    )
     assert sheet.status == 0
     assert run_mmref("search", "--store", tmp_path / "s", "--image", "none-id").status == 2
 
@@ -165,7 +172,7 @@ def test_store_info(run_mmref, folder, tmp_path):
     done = run_mmref("store", "info", folder / "s", "--json")
     facts = json.loads(done.out)
     assert facts["images"] == 6
-    assert facts["dimension"] == 16
+    assert facts["dimension"] == 12
     assert facts["run"]["path"] == str(folder / "run")
     shown = run_mmref("store", "info", folder / "s").out
     assert "images           6" in shown
