@@ -23,7 +23,13 @@ class EncoderSettings(_Settings):
     kind: Literal["compact", "features"] = Field(
         "compact", description="compact: pixels, from scratch; features: precomputed vectors"
     )
-    block: int = Field(256, ge=8, le=4096, description="numbers in each of the vector's two blocks")
+    block: int = Field(
+        256,
+        ge=0,
+        le=4096,
+        description="numbers in each of the closed-form part's two blocks; 0: none",
+    )
+    deep: int = Field(128, ge=0, le=4096, description="numbers of the deep part; 0: none")
     image_height: int = Field(64, ge=16, le=512, description="compact: input height in pixels")
     image_width: int = Field(64, ge=16, le=512, description="compact: input width in pixels")
     width: int = Field(32, ge=8, le=512, description="compact: channels of the first stage")
@@ -35,7 +41,12 @@ class EncoderSettings(_Settings):
     caption_length: int = Field(96, ge=4, le=512, description="longest caption in words")
     dropout: float = Field(0.1, ge=0, lt=1)
     input_dropout: float = Field(0.2, ge=0, lt=1, description="share of the descriptor dropped")
-    closed_form_start: bool = Field(True, description="start from ridge solutions both ways")
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> "EncoderSettings":
+        if self.block == 0 and self.deep == 0:
+            raise ValueError("encoder.block and encoder.deep cannot both be 0")
+        return self
 
 
 class LossSettings(_Settings):

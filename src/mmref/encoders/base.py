@@ -35,8 +35,13 @@ class DualEncoder(Protocol):
     An implementation is a ``torch.nn.Module``.
     """
 
-    kind: str
-    dimension: int
+    @property
+    def kind(self) -> str:
+        """The name under which it is registered."""
+
+    @property
+    def dimension(self) -> int:
+        """d, the numbers of a vector."""
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -1,8 +1,8 @@
 """``compact``: a small dual encoder trained from scratch on pixels, for CPUs and little data.
 
 An image is described twice (our choice): by its colour layout, a coarse grid of cells, from which
-the closed-form start learns at once; and by a small residual convolutional net whose map is
-pooled in parts (head to foot, left to right), because where a detail sits matters.
+the closed-form part learns at once; and by a small residual convolutional net whose map is pooled
+in cells (head to foot, left to right), because where a detail sits matters.
 """
 
 from itertools import pairwise
@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from mmref.config import EncoderSettings
 from mmref.data.text import CaptionTokeniser, NGramVocabulary
-from mmref.encoders.blocks import TwoBlockEncoder
-from mmref.encoders.features import read_architecture
+from mmref.encoders.parts import PartsEncoder, read_architecture
 
 
-class CompactEncoder(TwoBlockEncoder):
+class CompactEncoder(PartsEncoder):
     """Takes uint8 pixels Tensor[n, 3, h, w] of its own size.
 
     Args:
@@ -40,7 +39,8 @@ class CompactEncoder(TwoBlockEncoder):
         super().__init__(settings, tokeniser, ngrams, length)
         self.register_buffer("mean", torch.zeros(length))
         self.register_buffer("deviation", torch.ones(length))
-        self.net = ConvNet(size, settings.width, 2 * settings.block, settings.dropout)
+        if settings.deep:
+            self.net = ConvNet(size, settings.width, settings.deep, settings.dropout)
 
     @classmethod
     def build(cls, architecture: dict[str, Any]) -> "CompactEncoder":
@@ -73,8 +73,8 @@ class CompactEncoder(TwoBlockEncoder):
         """The standardised colour layout of unit length, Tensor[n, 3 * cells]."""
         return F.normalize((self.layout(images) - self.mean) / self.deviation, dim=1)
 
-    def deep(self, images: Tensor) -> Tensor:
-        """The convolutional net's share of both blocks, Tensor[n, 2 * block]."""
+    def deep_image(self, images: Tensor) -> Tensor:
+        """The convolutional net's output, Tensor[n, deep]."""
         out: Tensor = self.net(_unit(images))
         return out
 
@@ -98,7 +98,7 @@ def layout_cells(size: tuple[int, int], cells: int) -> tuple[int, int]:
 
 
 class ConvNet(nn.Module):
-    """Four stages that halve the map, residual, pooled in parts; its output starts at zero."""
+    """Four stages that halve the map, residual, pooled in parts."""
 
     def __init__(self, size: tuple[int, int], width: int, out: int, dropout: float) -> None:
         super().__init__()
@@ -114,8 +114,6 @@ class ConvNet(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(2 * width * self.parts[0] * self.parts[1], out)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels in -1..1, Tensor[n, 3, h, w] -> Tensor[n, out]."""

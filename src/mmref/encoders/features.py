@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmref.config import EncoderSettings
 from mmref.data.text import CaptionTokeniser, NGramVocabulary
-from mmref.encoders.blocks import TwoBlockEncoder
+from mmref.encoders.parts import PartsEncoder, read_architecture
 
 
-class FeaturesEncoder(TwoBlockEncoder):
+class FeaturesEncoder(PartsEncoder):
     """Takes float vectors of one length; standardises them by the training images.
 
     Args:
@@ -36,6 +35,14 @@ class FeaturesEncoder(TwoBlockEncoder):
         super().__init__(settings, tokeniser, ngrams, feature_length)
         self.register_buffer("mean", torch.zeros(feature_length))
         self.register_buffer("deviation", torch.ones(feature_length))
+        if settings.deep:
+            hidden = 2 * settings.deep
+            self.net = nn.Sequential(
+                nn.Linear(feature_length, hidden),
+                nn.GELU(),
+                nn.Dropout(settings.dropout),
+                nn.Linear(hidden, settings.deep),
+            )
 
     @classmethod
     def build(cls, architecture: dict[str, Any]) -> "FeaturesEncoder":
@@ -66,18 +73,8 @@ class FeaturesEncoder(TwoBlockEncoder):
         """Standardised vectors of unit length, Tensor[n, f]."""
         return F.normalize((images.float() - self.mean) / self.deviation, dim=1)
 
-
-def read_architecture(
-    architecture: dict[str, Any],
-) -> tuple[EncoderSettings, CaptionTokeniser, NGramVocabulary]:
-    """Settings, tokeniser and n-grams of a two-block encoder's architecture."""
-    grams = architecture["ngrams"]
-    return (
-        EncoderSettings.model_validate(architecture["settings"]),
-        CaptionTokeniser.from_json(architecture["tokeniser"]),
-        NGramVocabulary(
-            int(grams["words"]),
-            np.array(grams["pairs"], dtype=np.int64).reshape(-1, 2),
-            np.array(grams["idf"], dtype=np.float32),
-        ),
-    )
+    def deep_image(self, images: Tensor) -> Tensor:
+        """A two-layer net of the descriptor, Tensor[n, deep]."""
+        descriptors = self.describe(images) * self.descriptor_length**0.5
+        out: Tensor = self.net(F.dropout(descriptors, self.settings.dropout, self.training))
+        return out

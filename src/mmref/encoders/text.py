@@ -1,4 +1,4 @@
-"""Captions -> the two blocks of the text vector: weighted n-grams, and a small transformer.
+"""Captions -> the text side of both parts: weighted n-grams, and a small transformer.
 
 The n-grams (TF-IDF of words and word pairs) learn from a few hundred captions; the transformer,
 off by default, adds word order where there is data to learn it from. Our choice.
@@ -15,13 +15,46 @@ from mmref.data.text import PADDING, CaptionTokeniser, NGramVocabulary, pad
 from mmref.encoders.base import TextBatch
 
 
-class TextTower(nn.Module):
-    """Two blocks of ``block`` numbers from a caption.
+def text_batch(
+    captions: Sequence[Sequence[int]], ngrams: NGramVocabulary, longest: int
+) -> TextBatch:
+    """Token ids -> tensors; captions beyond ``longest`` words are cut for the transformer."""
+    rows = [ngrams.features(ids) for ids in captions]
+    counts = [0, *(len(features) for features, _ in rows)][: len(rows)]
+    return TextBatch(
+        torch.tensor(list(chain.from_iterable(f for f, _ in rows)), dtype=torch.long),
+        torch.tensor(list(chain.from_iterable(w for _, w in rows)), dtype=torch.float32),
+        torch.tensor(counts, dtype=torch.long).cumsum(0),
+        pad(captions, longest=longest),
+    )
+
+
+class NGramProjection(nn.Module):
+    """A linear map of a caption's weighted n-grams: an embedding bag.
 
     Args:
-        tokeniser: words to ids.
-        ngrams: ids to weighted n-gram features.
-        block: numbers in each block.
+        ngrams: number of n-gram features.
+        out: numbers of the result.
+    """
+
+    def __init__(self, ngrams: int, out: int) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(ngrams, out, mode="sum")
+        nn.init.normal_(self.bag.weight, std=out**-0.5)
+
+    def forward(self, batch: TextBatch) -> Tensor:
+        """Tensor[n, out]."""
+        out: Tensor = self.bag(batch.features, batch.offsets, per_sample_weights=batch.weights)
+        return out
+
+
+class DeepText(nn.Module):
+    """The deep part's text side: an n-gram projection plus a transformer's output.
+
+    Args:
+        tokeniser: gives the vocabulary's size.
+        ngrams: number of n-gram features.
+        out: numbers of the result.
         depth: transformer layers; 0 for none.
         width: their width.
         length: longest caption in words.
@@ -31,47 +64,26 @@ class TextTower(nn.Module):
     def __init__(
         self,
         tokeniser: CaptionTokeniser,
-        ngrams: NGramVocabulary,
+        ngrams: int,
+        out: int,
         *,
-        block: int,
-        depth: int = 0,
-        width: int = 128,
-        length: int = 96,
-        dropout: float = 0.1,
+        depth: int,
+        width: int,
+        length: int,
+        dropout: float,
     ) -> None:
         super().__init__()
-        self.tokeniser, self.ngrams, self.length, self.block = tokeniser, ngrams, length, block
-        self.image_block = nn.EmbeddingBag(len(ngrams), block, mode="sum")
-        self.text_block = nn.EmbeddingBag(len(ngrams), block, mode="sum")
-        for bag in (self.image_block, self.text_block):
-            nn.init.normal_(bag.weight, std=block**-0.5)
-        self.text_centre = nn.Parameter(torch.zeros(block))
+        self.ngrams = NGramProjection(ngrams, out)
         self.transformer = (
-            WordTransformer(len(tokeniser), 2 * block, depth, width, length, dropout)
-            if depth
-            else None
+            WordTransformer(len(tokeniser), out, depth, width, length, dropout) if depth else None
         )
 
-    def batch(self, captions: Sequence[Sequence[int]]) -> TextBatch:
-        """Token ids -> tensors; captions beyond ``length`` words are cut for the transformer."""
-        rows = [self.ngrams.features(ids) for ids in captions]
-        counts = [0, *(len(features) for features, _ in rows)][: len(rows)]
-        return TextBatch(
-            torch.tensor(list(chain.from_iterable(f for f, _ in rows)), dtype=torch.long),
-            torch.tensor(list(chain.from_iterable(w for _, w in rows)), dtype=torch.float32),
-            torch.tensor(counts, dtype=torch.long).cumsum(0),
-            pad(captions, longest=self.length),
-        )
-
-    def forward(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
-        """The two blocks, not normalised, Tensor[n, block] each."""
-        image = self.image_block(batch.features, batch.offsets, per_sample_weights=batch.weights)
-        text = self.text_block(batch.features, batch.offsets, per_sample_weights=batch.weights)
-        text = text - self.text_centre
+    def forward(self, batch: TextBatch) -> Tensor:
+        """Tensor[n, out], not normalised."""
+        projected: Tensor = self.ngrams(batch)
         if self.transformer is not None:
-            image_deep, text_deep = self.transformer(batch.words).chunk(2, dim=1)
-            image, text = image + image_deep, text + text_deep
-        return image, text
+            projected = projected + self.transformer(batch.words)
+        return projected
 
 
 class WordTransformer(nn.Module):

@@ -51,8 +51,10 @@ def contrastive(similarity: Tensor, positives: Tensor, temperature: float | Tens
         0.3133
     """
     if similarity.shape != positives.shape:
-        raise ValueError(f"similarity {tuple(similarity.shape)} and positives "
-                         f"{tuple(positives.shape)} must have one shape")
+        raise ValueError(
+            f"similarity {tuple(similarity.shape)} and positives "
+            f"{tuple(positives.shape)} must have one shape"
+        )
     if float(temperature) <= 0:
         raise ValueError(f"temperature must be positive, not {float(temperature)}")
     logits = similarity.float() / temperature

@@ -6,6 +6,8 @@ base objective; with ``loss.identity_weight`` instead, the ID control, whose wei
 references.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,35 +21,37 @@ from mmref.references.reconstruction import ReconstructionDecoder, reconstructio
 
 
 class Objective(nn.Module):
-    """Maps a batch's features to named losses.
+    """Maps a batch's features to named losses, the mean over the encoder's parts.
 
     Args:
         settings: weights, temperatures and sizes.
         objects: m, the training objects.
-        dimension: d of the features.
+        dimensions: numbers of each of the encoder's parts.
         vocabulary: number of token ids.
 
     Example:
-        >>> objective = Objective(Settings(), objects=3, dimension=4, vocabulary=9)
+        >>> objective = Objective(Settings(), objects=3, dimensions=[4], vocabulary=9)
         >>> x = torch.eye(4)[:2]
         >>> words = torch.tensor([[5, 6], [7, 8]])
-        >>> losses = objective(x, x, torch.tensor([0, 1]), words, np.random.default_rng(0))
+        >>> losses = objective([x], [x], torch.tensor([0, 1]), words, np.random.default_rng(0))
         >>> sorted(losses)
         ['base', 'fusion', 'guidance', 'reconstruction', 'total']
     """
 
     def __init__(
-        self, settings: Settings, *, objects: int, dimension: int, vocabulary: int
+        self, settings: Settings, *, objects: int, dimensions: Sequence[int], vocabulary: int
     ) -> None:
         super().__init__()
         self.settings, self.vocabulary = settings, vocabulary
         references = settings.references
-        needs_bank = references.used or settings.loss.identity_weight > 0
-        self.bank = ReferenceBank(objects, dimension) if needs_bank else None
+        needs_banks = references.used or settings.loss.identity_weight > 0
+        self.banks = nn.ModuleList(
+            ReferenceBank(objects, dimension) for dimension in dimensions if needs_banks
+        )
         self.decoder = (
             ReconstructionDecoder(
                 vocabulary,
-                dimension,
+                sum(dimensions),
                 width=references.decoder_width,
                 tokens=references.tokens,
                 length=settings.encoder.caption_length,
@@ -57,10 +61,20 @@ class Objective(nn.Module):
             else None
         )
 
+    def references(self) -> list[Tensor]:
+        """The normalised references of each part, Tensor[m, d_part]; empty without any."""
+        return [bank() for bank in self.banks]
+
+    def bank(self, number: int) -> ReferenceBank:
+        """The references of one part."""
+        bank = self.banks[number]
+        assert isinstance(bank, ReferenceBank)
+        return bank
+
     def forward(
         self,
-        texts: Tensor,
-        images: Tensor,
+        texts: Sequence[Tensor],
+        images: Sequence[Tensor],
         objects: Tensor,
         words: Tensor,
         rng: np.random.Generator,
@@ -69,8 +83,8 @@ class Objective(nn.Module):
         """The losses of one batch.
 
         Args:
-            texts: L2-normalised, Tensor[n, d].
-            images: L2-normalised, of the same objects, Tensor[n, d].
+            texts: each part's L2-normalised text features, Tensor[n, d_part].
+            images: each part's image features of the same objects.
             objects: object numbers, Tensor[n].
             words: token ids of the captions, padded, Tensor[n, l]; masked here on a copy.
             rng: draws the masks.
@@ -80,28 +94,48 @@ class Objective(nn.Module):
             ``base``, those of ``fusion``, ``guidance``, ``reconstruction`` and ``identity`` that
             are in use, unweighted, and ``total``.
         """
-        weights = self.settings.references
-        losses = {
-            "base": symmetric_contrastive(texts, images, objects, self.settings.loss.temperature)
-        }
-        total = losses["base"]
-        if self.bank is not None:
-            references = self.bank()
-            features, both = torch.cat([texts, images]), torch.cat([objects, objects])
-            if weights.fusion_weight > 0:
-                losses["fusion"] = fusion(references, features, both, weights.temperature)
-                total = total + weights.fusion_weight * losses["fusion"]
-            if weights.guidance_weight > 0:
-                losses["guidance"] = guidance(references, features, both, weights.temperature)
-                total = total + ramp * weights.guidance_weight * losses["guidance"]
-            if self.settings.loss.identity_weight > 0:
-                losses["identity"] = identity(features, self.bank.weight, both, weights.temperature)
-                total = total + self.settings.loss.identity_weight * losses["identity"]
-            if self.decoder is not None:
-                masked_words, masked = mask_words(words, weights.mask_rate, self.vocabulary, rng)
-                losses["reconstruction"] = reconstruction(
-                    self.decoder, words, masked_words, masked, references[objects]
-                )
-                total = total + weights.reconstruction_weight * losses["reconstruction"]
-        losses["total"] = total
+        references = self.references()
+        sums: dict[str, Tensor] = {}
+        for number, (text, image) in enumerate(zip(texts, images, strict=True)):
+            reference = references[number] if references else None
+            for name, loss in self._part(text, image, objects, reference).items():
+                sums[name] = sums[name] + loss if name in sums else loss
+        losses = {name: loss / len(texts) for name, loss in sums.items()}
+        if self.decoder is not None:
+            rate = self.settings.references.mask_rate
+            masked_words, masked = mask_words(words, rate, self.vocabulary, rng)
+            memory = torch.cat(references, dim=1)[objects]
+            losses["reconstruction"] = reconstruction(
+                self.decoder, words, masked_words, masked, memory
+            )
+        weights = self._weights(ramp)
+        losses["total"] = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
         return losses
+
+    def _part(
+        self, text: Tensor, image: Tensor, objects: Tensor, references: Tensor | None
+    ) -> dict[str, Tensor]:
+        weights, tau = self.settings.references, self.settings.references.temperature
+        losses = {
+            "base": symmetric_contrastive(text, image, objects, self.settings.loss.temperature)
+        }
+        if references is None:
+            return losses
+        features, both = torch.cat([text, image]), torch.cat([objects, objects])
+        if weights.fusion_weight > 0:
+            losses["fusion"] = fusion(references, features, both, tau)
+        if weights.guidance_weight > 0:
+            losses["guidance"] = guidance(references, features, both, tau)
+        if self.settings.loss.identity_weight > 0:
+            losses["identity"] = identity(features, references, both, tau)
+        return losses
+
+    def _weights(self, ramp: float) -> dict[str, float]:
+        references = self.settings.references
+        return {
+            "base": 1.0,
+            "fusion": references.fusion_weight,
+            "guidance": ramp * references.guidance_weight,
+            "identity": self.settings.loss.identity_weight,
+            "reconstruction": references.reconstruction_weight,
+        }

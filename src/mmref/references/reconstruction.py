@@ -98,7 +98,8 @@ class ReconstructionDecoder(nn.Module):
             hidden = hidden + self.cross_attention(query, memory, memory, need_weights=False)[0]
         hidden = hidden + self.feed2(hidden)
         chosen = self.out_norm(hidden[masked])
-        return chosen @ self.embedding.weight.T + self.out_bias
+        logits: Tensor = chosen @ self.embedding.weight.T + self.out_bias
+        return logits
 
 
 def _feed_forward(width: int, dropout: float) -> nn.Sequential:
@@ -130,7 +131,7 @@ def reconstruction(
     Returns:
         A scalar; zero (with a gradient of zero) when nothing is masked.
     """
-    logits = decoder(masked_words, masked, references)
+    logits: Tensor = decoder(masked_words, masked, references)
     if len(logits) == 0:
         return logits.sum()
     return F.cross_entropy(logits.float(), words[masked])
@@ -145,4 +146,5 @@ def masked_accuracy(
     references: Tensor | None,
 ) -> Tensor:
     """Which masked words the decoder's best guess names, boolean Tensor[masked positions]."""
-    return decoder(masked_words, masked, references).argmax(dim=-1) == words[masked]
+    logits: Tensor = decoder(masked_words, masked, references)
+    return logits.argmax(dim=-1) == words[masked]

@@ -51,10 +51,8 @@ class Profiles:
         return len(self._any())
 
     def __getitem__(self, rows: Any) -> "Profiles":
-        return Profiles(
-            *(None if part is None else part[rows] for part in (self.indices, self.values)),
-            dense=None if self.dense is None else self.dense[rows],
-        )
+        parts = (self.indices, self.values, self.dense)
+        return Profiles(*(None if part is None else part[rows] for part in parts))
 
     def _any(self) -> Tensor:
         part = self.dense if self.dense is not None else self.values
@@ -209,6 +207,6 @@ def gram_root(references: Tensor) -> Tensor:
         >>> gram_root(r).tolist()
         [[3.0, 0.0], [0.0, 2.0]]
     """
-    values, vectors = torch.linalg.eigh((references.double().T @ references.double()))
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    values, vectors = torch.linalg.eigh(references.double().T @ references.double())
+    root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
     return root.float()

@@ -84,6 +84,12 @@ class Searcher:
 
     Threads may share a searcher.
 
+    Example::
+
+        with Searcher.open("flags.store") as searcher:
+            for hit in searcher.search("a red flag with a yellow star", k=5):
+                print(hit.rank, round(hit.score, 3), hit.path)
+
     Args:
         store: an open store.
         model: the model that made it.
@@ -329,6 +335,7 @@ class Searcher:
         return hits
 
 
+@torch.inference_mode()
 def _profile(refiner: Refiner, vector: Vector, modality: str) -> Arrays:
     profiles: Profiles = refiner.profiles(torch.from_numpy(vector[None]), modality)
     return profiles.to_arrays()

@@ -142,9 +142,15 @@ class Cache:
 
     def _own(self) -> Base:
         """A base of the newest generation, in a temporary folder that is gone once mapped."""
-        with tempfile.TemporaryDirectory(prefix="mmref-") as name:
-            self._write(Path(name))
-            return self._read(Path(name))
+        try:
+            with tempfile.TemporaryDirectory(prefix="mmref-") as name:
+                self._write(Path(name))
+                return self._read(Path(name))
+        except OSError as error:
+            raise StoreError(
+                f"no room in {tempfile.gettempdir()} for the search index of {self.database.name} "
+                f"({error.strerror}): set TMPDIR to a larger disk, or run mmref index once more"
+            ) from error
 
     def _write(self, folder: Path) -> None:
         database = self.database

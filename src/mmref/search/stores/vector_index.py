@@ -298,7 +298,7 @@ class Snapshot:
         scores = _cosines(vectors, vector)
         order = np.lexsort((ids, -scores))[:count]
         profiles = {
-            name: _gathered(values, rows, self.profiles[name], fresh)[order]
+            name: _gathered(values, rows, self.profiles[name], fresh, order)
             for name, values in self.base.profiles.items()
         }
         return Candidates(ids[order], scores[order], profiles)
@@ -330,6 +330,14 @@ def _cosines(vectors: Vector, vector: Vector) -> Vector:
 
 
 def _gathered(
-    old: npt.NDArray[Any], rows: Ids, new: npt.NDArray[Any], fresh: Ids | None
+    old: npt.NDArray[Any],
+    rows: Ids,
+    new: npt.NDArray[Any],
+    fresh: Ids | None,
+    order: Ids | None = None,
 ) -> npt.NDArray[Any]:
-    return old[rows] if fresh is None else np.concatenate([old[rows], new[fresh]])
+    """Rows of the base, then rows of the delta; of these the ones in ``order``."""
+    if fresh is None:
+        return old[rows if order is None else rows[order]]
+    both = np.concatenate([old[rows], new[fresh]])
+    return both if order is None else both[order]

@@ -1,0 +1,163 @@
+"""The moving parts of one training: module, optimiser, averaged weights, the best epoch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmref.config import Settings
+from mmref.encoders.base import TextBatch
+from mmref.encoders.parts import PartsEncoder
+from mmref.references.objective import Objective
+from mmref.training.checkpoint import (
+    optimizer_tensors,
+    prefixed,
+    restore_optimizer,
+    without_prefix,
+)
+
+
+class TrainingModule(nn.Module):
+    """Encoder and objective as one module: a batch in, named losses out."""
+
+    def __init__(self, encoder: PartsEncoder, objective: Objective) -> None:
+        super().__init__()
+        self.encoder, self.objective = encoder, objective
+
+    def forward(
+        self,
+        texts: TextBatch,
+        images: Tensor,
+        objects: Tensor,
+        words: Tensor,
+        rng: np.random.Generator,
+        ramp: float,
+    ) -> dict[str, Tensor]:
+        """The named losses of one batch."""
+        losses: dict[str, Tensor] = self.objective(
+            self.encoder.text_parts(texts),
+            self.encoder.image_parts(images),
+            objects,
+            words,
+            rng,
+            ramp,
+        )
+        return losses
+
+
+def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.AdamW:
+    """AdamW with a group each for the two parts, the references and the decoder."""
+    training = settings.training
+    started = module.encoder.started_parameters()
+    numbers = {id(p) for p in started}
+    deep = [p for p in module.encoder.parameters() if id(p) not in numbers]
+    groups: list[dict[str, Any]] = [
+        {"params": started, "lr": training.learning_rate},
+        {"params": deep, "lr": training.deep_learning_rate},
+    ]
+    if module.objective.banks:
+        groups.append(
+            {
+                "params": list(module.objective.banks.parameters()),
+                "lr": settings.references.learning_rate,
+                "weight_decay": 0.0,
+            }
+        )
+    if module.objective.decoder is not None:
+        groups.append(
+            {
+                "params": list(module.objective.decoder.parameters()),
+                "lr": training.deep_learning_rate,
+            }
+        )
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+
+
+class AveragedWeights:
+    """An exponential moving average of all weights and statistics, warmed up.
+
+    Args:
+        module: whose state is averaged.
+        decay: of the average; 0 keeps the last weights.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.tensors = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module's present state."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
+        for name, value in module.state_dict().items():
+            mean = self.tensors[name]
+            # Infinite entries mark constant features: a mean of them would be NaN.
+            if mean.is_floating_point() and not name.endswith(("deviation", "directions")):
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+@dataclass
+class TrainingState:
+    """Everything that a checkpoint holds.
+
+    Attributes:
+        module: encoder and objective.
+        optimizer: its optimiser.
+        average: its averaged weights.
+        epoch: epochs done.
+        step: steps done.
+        best: the averaged weights of the best epoch.
+        best_epoch: that epoch; 0 is the start.
+        best_map: its validation mAP in percent.
+        history: a row for each epoch.
+        seconds: time trained, over all sessions.
+    """
+
+    module: TrainingModule
+    optimizer: torch.optim.Optimizer
+    average: AveragedWeights
+    epoch: int = 0
+    step: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_map: float = -1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def keep_best(self, value: float) -> None:
+        """Remember the averaged weights when ``value`` is the best mAP so far."""
+        if value > self.best_map:
+            self.best_map, self.best_epoch = value, self.epoch
+            self.best = {k: v.clone() for k, v in self.average.tensors.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {
+            **prefixed("module.", self.module.state_dict()),
+            **prefixed("average.", self.average.tensors),
+            **prefixed("best.", self.best),
+            **prefixed("optimizer.", optimizer_tensors(self.optimizer)),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """All that is no tensor (JSON)."""
+        names = ("epoch", "step", "best_epoch", "best_map", "history", "seconds")
+        return {name: getattr(self, name) for name in names} | {"updates": self.average.updates}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Take over what :meth:`tensors` and :meth:`facts` gave."""
+        self.module.load_state_dict(without_prefix("module.", tensors))
+        device = next(self.module.parameters()).device
+        for name, value in without_prefix("average.", tensors).items():
+            self.average.tensors[name].copy_(value)
+        self.best = {k: v.to(device) for k, v in without_prefix("best.", tensors).items()}
+        restore_optimizer(self.optimizer, without_prefix("optimizer.", tensors))
+        self.average.updates = facts["updates"]
+        for name in ("epoch", "step", "best_epoch", "best_map", "history", "seconds"):
+            setattr(self, name, facts[name])

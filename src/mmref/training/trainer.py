@@ -1,0 +1,495 @@
+"""The training loop: by objects, validated each epoch, resumable after any kill.
+
+Example::
+
+    from mmref import RetrievalDataset, train
+    from mmref.config import Settings
+
+    model = train(RetrievalDataset.load("data/flags"), "runs/flags", Settings())
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from mmref.config import Settings
+from mmref.data.batches import Batch, ImageInputs, TrainingPairs, load_inputs
+from mmref.data.dataset import RetrievalDataset
+from mmref.data.text import pad
+from mmref.encoders.build import new_encoder, tokeniser_for
+from mmref.errors import ConfigError, PathError, TrainingError
+from mmref.evaluation.vectors import evaluate_vectors
+from mmref.files import require_writable_folder
+from mmref.model import DESCRIPTION_FILE, MMRef, References, make_refiner
+from mmref.references.objective import Objective
+from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from mmref.training.schedule import learning_rate_factor, ramp
+from mmref.training.selection import choose_refinement, default_choice, validation_map
+from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
+from mmref.training.validation import (
+    Validation,
+    balanced,
+    encode_captions,
+    encode_images,
+    split_for_training,
+    train_split,
+)
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the deep part, tried on validation
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (stage, done, total, note); ``stage`` is "decode" or "train"."""
+
+
+@dataclass
+class Outcome:
+    """A finished training.
+
+    Attributes:
+        model: the best epoch's model with the refinement that validation chose.
+        best_epoch: 0 is the closed-form start.
+        epochs: epochs trained.
+        history: a row for each epoch: losses, validation mAP, seconds.
+        refinement_search: a row for each refinement tried on validation.
+        validation: figures of the model on the validation split, by name.
+        seconds: training time.
+        parameters: number of trained parameters, by part.
+        train: the training split (without objects held out for validation).
+        val: the validation split, or None.
+        notes: what the user must know.
+    """
+
+    model: MMRef
+    best_epoch: int
+    epochs: int
+    history: list[dict[str, Any]]
+    refinement_search: list[dict[str, Any]]
+    seconds: float
+    parameters: dict[str, int]
+    train: RetrievalDataset
+    val: RetrievalDataset | None
+    validation: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    dataset: RetrievalDataset,
+    out: str | Path,
+    settings: Settings | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> MMRef:
+    """Train on a data set's train split, choose on its val split, write a run folder.
+
+    Args:
+        dataset: with a train split; without a val split, a share of its objects is held out.
+        out: the run's folder; new or empty unless ``resume``.
+        settings: all settings; ``Settings()`` by default.
+        resume: go on after the last finished epoch of an interrupted run.
+        progress: told how far it is.
+
+    Returns:
+        The model as it stands in the folder.
+
+    Raises:
+        SplitError: there is no train split.
+        PathError: the folder holds a run already, or cannot be written.
+        ConfigError: ``resume`` with other settings or data than the run was begun with.
+        DataError: too few objects, captions or readable images.
+    """
+    from mmref.training.run_folder import write_run
+
+    folder = Path(out)
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise PathError(
+            f"{folder} is not empty: add --resume to go on with its run, or name another folder"
+        )
+    if resume and (folder / DESCRIPTION_FILE).is_file():
+        return MMRef.from_pretrained(folder)  # it was finished already
+    require_writable_folder(folder)
+    trainer = Trainer(dataset, settings or Settings(), folder=folder, progress=progress)
+    outcome = trainer.run(resume=resume)
+    write_run(outcome, folder)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return outcome.model
+
+
+class Trainer:
+    """One training, in memory or in a run folder.
+
+    Args:
+        dataset: with a train split.
+        settings: all settings.
+        folder: where checkpoints and events go; None for a training in memory.
+        progress: told how far it is.
+        validate: whether to choose on validation objects; False trains on the whole train split
+            to the last epoch and leaves the refinement to the caller.
+    """
+
+    def __init__(
+        self,
+        dataset: RetrievalDataset,
+        settings: Settings,
+        *,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+        validate: bool = True,
+    ) -> None:
+        self.settings, self.folder = settings, folder
+        self.notes = list(dataset.notes)
+        self._progress = progress or (lambda *_: None)
+        validation: RetrievalDataset | None = None
+        if validate:
+            self.train_split, validation, note = split_for_training(dataset, settings.training)
+            self.notes += [note] if note else []
+        else:
+            self.train_split = train_split(dataset)
+        torch.manual_seed(settings.training.seed)
+        inputs = self._load(self.train_split)
+        captions = self.train_split.captions
+        tokeniser = tokeniser_for([c for row in inputs.rows for c in captions[row]])
+        self.pairs = TrainingPairs(self.train_split, inputs, tokeniser.ids, settings.training)
+        self.encoder = new_encoder(settings.encoder, tokeniser, self.pairs.ids, inputs.tensor)
+        self.encoder.start(*self.pairs.caption_rows(), inputs.tensor, settings.training.seed)
+        self.validation = (
+            None
+            if validation is None
+            else Validation.prepare(validation, self._load(validation), self.encoder)
+        )
+        self.accelerator = Accelerator(mixed_precision=self._precision())
+        objective = Objective(
+            settings,
+            objects=len(self.pairs.objects),
+            dimensions=self.encoder.part_dimensions,
+            vocabulary=len(tokeniser),
+        )
+        module = TrainingModule(self.encoder, objective)
+        optimizer = make_optimizer(module, settings)
+        self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
+        self._start_references(objective)
+        average = AveragedWeights(module, settings.training.average)
+        self.state = TrainingState(module, prepared_optimizer, average)
+
+    def run(self, *, resume: bool = False, stop_after: int | None = None) -> Outcome:
+        """Train, or go on training, to the end.
+
+        Args:
+            resume: take over the folder's checkpoint where there is one.
+            stop_after: end after this epoch of the same schedule (for a refit on all objects).
+
+        Returns:
+            The outcome; nothing but checkpoints and events is written.
+        """
+        settings, state = self.settings.training, self.state
+        if resume:
+            self._restore()
+        if state.epoch == 0 and not state.history:
+            self._validate({}, 0.0)
+        last = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
+        with self._events() as events:
+            while state.epoch < last and not self._out_of_patience():
+                begun = time.monotonic()
+                losses = self._epoch(state.epoch)
+                state.epoch += 1
+                if state.epoch == 1:
+                    self._restart_references()
+                state.seconds += time.monotonic() - begun
+                row = self._validate(losses, time.monotonic() - begun)
+                events(row)
+                self._save()
+        return self._outcome()
+
+    def _load(self, dataset: RetrievalDataset) -> ImageInputs:
+        encoder = self.settings.encoder
+        inputs = load_inputs(
+            dataset,
+            (encoder.image_height, encoder.image_width) if encoder.kind == "compact" else None,
+            most_unreadable=self.settings.training.most_unreadable,
+            progress=lambda done, total: self._progress("decode", done, total, ""),
+        )
+        self.notes += [f"skipped {bad.path}: {bad.reason}" for bad in inputs.skipped]
+        return inputs
+
+    def _precision(self) -> str:
+        wanted = self.settings.training.precision
+        if wanted == "auto":
+            # On CPUs bf16 slowed the compact encoder down (benchmarks/precision.py).
+            return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        return "no" if wanted == "fp32" else "bf16"
+
+    def _epoch(self, number: int) -> dict[str, float]:
+        """One epoch of steps; returns the mean of each loss."""
+        settings, state = self.settings.training, self.state
+        total = settings.epochs * self.pairs.steps
+        ramp_steps = self.settings.references.ramp_epochs * self.pairs.steps
+        rates = [
+            group.setdefault("initial_lr", group["lr"]) for group in state.optimizer.param_groups
+        ]
+        # A module's own chance (dropout) too is a function of (seed, epoch).
+        torch.manual_seed((settings.seed * 1_000_003 + number + 1) % 2**63)
+        self.prepared.train()
+        sums: dict[str, float] = {}
+        begun = time.monotonic()
+        for step, batch in enumerate(self.pairs.epoch(number)):
+            factor = learning_rate_factor(state.step, total, settings.warmup)
+            for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            losses = self._step(batch, number, step, ramp(state.step, ramp_steps))
+            state.step += 1
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            speed = (step + 1) * settings.batch_size / max(time.monotonic() - begun, 1e-9)
+            best = f" val mAP {state.best_map:.1f}" if state.best_map >= 0 else ""
+            note = f"epoch {number + 1} loss {losses['total']:.2f}{best} {speed:,.0f} pairs/s"
+            self._progress("train", state.step, total, note)
+        return {name: value / self.pairs.steps for name, value in sums.items()}
+
+    def _step(self, batch: Batch, epoch: int, step: int, share: float) -> dict[str, float]:
+        device = self.accelerator.device
+        rng = np.random.default_rng((self.settings.training.seed, epoch, step, 1))
+        words = pad(batch.plain, longest=self.settings.encoder.caption_length)
+        texts = self.encoder.text_batch(batch.captions).to(device)
+        with self.accelerator.autocast():
+            losses = self.prepared(
+                texts,
+                batch.images.to(device),
+                batch.objects.to(device),
+                words.to(device),
+                rng,
+                share,
+            )
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not np.isfinite(values["total"]):
+            raise TrainingError(
+                f"the loss became {values['total']} in epoch {epoch + 1}: "
+                "lower training.learning_rate or training.deep_learning_rate"
+            )
+        self.state.optimizer.zero_grad()
+        self.accelerator.backward(losses["total"])
+        self.accelerator.clip_grad_norm_(
+            self.prepared.parameters(), self.settings.training.gradient_clip
+        )
+        self.state.optimizer.step()
+        self.state.average.update(self.state.module)
+        return values
+
+    def _validate(self, losses: dict[str, float], seconds: float) -> dict[str, Any]:
+        """Score the averaged weights on validation; keep the best."""
+        state = self.state
+        row: dict[str, Any] = {
+            "epoch": state.epoch,
+            "losses": {name: round(value, 6) for name, value in losses.items()},
+            "seconds": round(seconds, 3),
+        }
+        if self.validation is not None:
+            with self._averaged():
+                row |= self._score()
+            state.keep_best(row["refined_mAP"] if row["refined_mAP"] is not None else row["mAP"])
+        state.history.append(row)
+        return row
+
+    def _score(self) -> dict[str, Any]:
+        """Validation mAP of the present weights; sets the parts' shares that are best."""
+        validation, encoder = self.validation, self.encoder
+        if validation is None:
+            raise TrainingError("this training has no validation objects")
+        device = self.accelerator.device
+        texts = encode_captions(encoder, validation.captions, device)
+        images = encode_images(encoder, validation.inputs.tensor, device)
+        targets = (validation.query_objects, validation.gallery_objects)
+        choice = default_choice(self.settings.refinement) if self._banks() else None
+        means = choice is not None and choice.form == "centred"
+        best: dict[str, Any] = {}
+        for share in SHARES if len(texts) > 1 else (float(encoder.deep_share),):
+            encoder.deep_share.fill_(share)
+            vectors = encoder.join(texts), encoder.join(images)
+            refined = (
+                validation_map(*vectors, *targets, self._references(means=means), choice)
+                if choice
+                else None
+            )
+            row = {
+                "mAP": validation_map(*vectors, *targets, None, None),
+                "refined_mAP": refined,
+                "deep_share": share,
+            }
+            key = "refined_mAP" if choice else "mAP"
+            if not best or row[key] > best[key]:
+                best = row
+        self.set_deep_share(best["deep_share"])
+        return best
+
+    def set_deep_share(self, share: float) -> None:
+        """Set the deep part's share in the vectors."""
+        self.encoder.deep_share.fill_(share)
+        self.state.average.tensors["encoder.deep_share"].fill_(share)
+
+    def _banks(self) -> bool:
+        return len(self.state.module.objective.banks) > 0
+
+    def _outcome(self) -> Outcome:
+        state, validation = self.state, self.validation
+        state.module.load_state_dict(state.best if validation else state.average.tensors)
+        self.encoder.eval()
+        references, choice = self._references(), None
+        rows: list[dict[str, Any]] = []
+        figures: dict[str, Any] = {}
+        if validation is not None:
+            device = self.accelerator.device
+            texts = self.encoder.join(encode_captions(self.encoder, validation.captions, device))
+            images = self.encoder.join(
+                encode_images(self.encoder, validation.inputs.tensor, device)
+            )
+            targets = (validation.query_objects, validation.gallery_objects)
+            if references is not None:
+                choice, rows = choose_refinement(
+                    texts, images, *targets, references, self.settings.refinement
+                )
+            figures["unrefined"] = evaluate_vectors(texts, images, *targets).metrics
+            refiner = make_refiner(references, choice)
+            if refiner is not None:
+                figures["refined"] = evaluate_vectors(texts, images, *targets, refiner).metrics
+        objective = state.module.objective
+        parts = {
+            "encoder": self.encoder,
+            "references": objective.banks,
+            "decoder": objective.decoder,
+        }
+        return Outcome(
+            MMRef(self.encoder.cpu(), self.settings, references, choice, self.folder),
+            state.best_epoch if validation else state.epoch,
+            state.epoch,
+            state.history,
+            rows,
+            state.seconds,
+            {k: sum(p.numel() for p in v.parameters()) for k, v in parts.items() if v is not None},
+            self.train_split,
+            validation.dataset if validation else None,
+            figures,
+            self.notes,
+        )
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the trained ones, in evaluation mode."""
+        module = self.state.module
+        present = {k: v.clone() for k, v in module.state_dict().items()}
+        module.load_state_dict(self.state.average.tensors)
+        module.eval()
+        try:
+            yield
+        finally:
+            module.load_state_dict(present)
+
+    def _training_parts(self) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
+        """Each part's vectors of the distinct training captions and images, with objects."""
+        device = self.accelerator.device
+        captions, text_objects = self.pairs.caption_objects()
+        texts = encode_captions(self.encoder, [self.pairs.ids[c] for c in captions], device)
+        images = encode_images(self.encoder, self.pairs.inputs.tensor, device)
+        return texts, text_objects, images, torch.from_numpy(self.pairs.image_objects)
+
+    def _start_references(self, objective: Objective, parts: Iterable[int] | None = None) -> None:
+        """References start as the mean of both modalities' mean features, part by part."""
+        if not objective.banks:
+            return
+        self.encoder.eval()
+        texts, text_objects, images, image_objects = self._training_parts()
+        objects = torch.cat([text_objects, image_objects]).to(self.accelerator.device)
+        for number in parts if parts is not None else range(len(texts)):
+            features = torch.cat(
+                [balanced(texts[number], text_objects), balanced(images[number], image_objects)]
+            )
+            objective.bank(number).start_from(features.to(objects.device), objects)
+
+    def _restart_references(self) -> None:
+        """After the first epoch of a part from scratch: its means now tell objects apart."""
+        objective = self.state.module.objective
+        if not objective.banks or not self.settings.encoder.deep:
+            return
+        number = len(objective.banks) - 1
+        self._start_references(objective, [number])
+        weight = objective.bank(number).weight
+        self.state.average.tensors[f"objective.banks.{number}.weight"].copy_(weight.detach())
+        self.state.optimizer.state.pop(weight, None)
+
+    def _references(self, *, means: bool = True) -> References | None:
+        """The references at the parts' present shares; without ``means`` for a quick look."""
+        objective = self.state.module.objective
+        if not objective.banks:
+            return None
+        self.encoder.eval()
+        join = self.encoder.join
+        with torch.no_grad():
+            vectors = join([part.float().cpu() for part in objective.references()])
+        text_mean = image_mean = torch.zeros(vectors.shape[1])
+        if means:
+            texts, _, images, _ = self._training_parts()
+            text_mean, image_mean = join(texts).mean(dim=0), join(images).mean(dim=0)
+        decoder = objective.decoder.state_dict() if objective.decoder is not None else {}
+        return References(
+            vectors,
+            self.pairs.objects,
+            text_mean,
+            image_mean,
+            {name: value.detach().cpu().clone() for name, value in decoder.items()},
+        )
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.training.patience
+        return bool(patience) and self.state.epoch - self.state.best_epoch >= patience
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "train": self.train_split.fingerprint(),
+        }
+
+    def _save(self) -> None:
+        if self.folder is not None and self.accelerator.is_main_process:
+            facts = {"state": self.state.facts(), "identity": self._identity()}
+            save_checkpoint(self.folder, self.state.tensors(), facts)
+
+    def _restore(self) -> None:
+        loaded = load_checkpoint(self.folder) if self.folder is not None else None
+        if loaded is None:
+            return
+        tensors, facts = loaded
+        if facts["identity"] != self._identity():
+            raise ConfigError(
+                f"{self.folder} was begun with other settings or data: resume with the same, "
+                "or train into another folder"
+            )
+        self.state.restore(tensors, facts["state"])
+
+    @contextmanager
+    def _events(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A function that writes an epoch's row as TensorBoard events."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            yield lambda row: None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.folder / "events"), purge_step=self.state.epoch + 1)
+
+        def write(row: dict[str, Any]) -> None:
+            for name, value in row["losses"].items():
+                writer.add_scalar(f"loss/{name}", value, row["epoch"])
+            for name in ("mAP", "refined_mAP"):
+                if row.get(name) is not None:
+                    writer.add_scalar(f"val/{name}", row[name], row["epoch"])
+            writer.flush()
+
+        try:
+            yield write
+        finally:
+            writer.close()
