@@ -303,6 +303,16 @@ def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch):
         check(store, vectors(50))
 
 
+def test_a_reader_without_room_for_an_index_is_told(folder, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    shutil.rmtree(next(folder.glob("cache-*")))
+    monkeypatch.setattr(cache.tempfile, "TemporaryDirectory", full)
+    with open_store(str(folder)) as store, pytest.raises(StoreError, match="set TMPDIR"):
+        store.candidates(vectors(1)[0], 3)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
 def test_a_store_on_a_read_only_folder_can_be_searched(folder):  # pragma: no cover
     folder.chmod(0o555)
