@@ -67,6 +67,8 @@ class References:
         text_mean: mean text feature of the training set, Tensor[d].
         image_mean: mean image feature, Tensor[d].
         decoder: weights of the reconstruction decoder, by name; empty without one.
+        parts: R of each of the encoder's parts, normalised, before their shares: what the decoder
+            reads; empty without a decoder.
     """
 
     vectors: Tensor
@@ -74,6 +76,7 @@ class References:
     text_mean: Tensor
     image_mean: Tensor
     decoder: dict[str, Tensor]
+    parts: tuple[Tensor, ...] = ()
 
 
 class MMRef:
@@ -230,6 +233,7 @@ class MMRef:
                 "text_mean": references.text_mean,
                 "image_mean": references.image_mean,
                 **{f"decoder.{name}": t for name, t in references.decoder.items()},
+                **{f"part.{number}": t for number, t in enumerate(references.parts)},
             }
         with atomic_write(folder / REFERENCES_FILE) as partial:
             save_file({k: v.detach().cpu().contiguous() for k, v in parts.items()}, partial)
@@ -348,6 +352,12 @@ def _references(parts: dict[str, Tensor], objects: list[str] | None) -> Referenc
     decoder = {k.removeprefix("decoder."): v for k, v in parts.items() if k.startswith("decoder.")}
     if len(parts["references"]) != len(objects):
         raise ValueError(f"{len(parts['references'])} references for {len(objects)} objects")
+    numbers = range(sum(name.startswith("part.") for name in parts))
     return References(
-        parts["references"], tuple(objects), parts["text_mean"], parts["image_mean"], decoder
+        parts["references"],
+        tuple(objects),
+        parts["text_mean"],
+        parts["image_mean"],
+        decoder,
+        tuple(parts[f"part.{number}"] for number in numbers),
     )

@@ -23,11 +23,13 @@ from torch import Tensor
 from mmref.config import Settings
 from mmref.data.batches import Batch, ImageInputs, TrainingPairs, load_inputs
 from mmref.data.dataset import RetrievalDataset
+from mmref.data.images import SkippedImage
 from mmref.data.text import pad
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ConfigError, PathError, TrainingError
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.files import require_writable_folder
+from mmref.metrics.protocols import Figures
 from mmref.model import DESCRIPTION_FILE, MMRef, References, make_refiner
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -65,6 +67,8 @@ class Outcome:
         train: the training split (without objects held out for validation).
         val: the validation split, or None.
         notes: what the user must know.
+        figures: the validation figures with the values of each query, for intervals.
+        skipped: the images that could not be read.
     """
 
     model: MMRef
@@ -78,6 +82,8 @@ class Outcome:
     val: RetrievalDataset | None
     validation: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    figures: dict[str, Figures] = field(default_factory=dict)
+    skipped: tuple[SkippedImage, ...] = ()
 
 
 def train(
@@ -145,7 +151,7 @@ class Trainer:
         validate: bool = True,
     ) -> None:
         self.settings, self.folder = settings, folder
-        self.notes = list(dataset.notes)
+        self.notes, self.skipped = list(dataset.notes), list[SkippedImage]()
         self._progress = progress or (lambda *_: None)
         validation: RetrievalDataset | None = None
         if validate:
@@ -216,7 +222,7 @@ class Trainer:
             most_unreadable=self.settings.training.most_unreadable,
             progress=lambda done, total: self._progress("decode", done, total, ""),
         )
-        self.notes += [f"skipped {bad.path}: {bad.reason}" for bad in inputs.skipped]
+        self.skipped += inputs.skipped
         return inputs
 
     def _precision(self) -> str:
@@ -342,7 +348,7 @@ class Trainer:
         self.encoder.eval()
         references, choice = self._references(), None
         rows: list[dict[str, Any]] = []
-        figures: dict[str, Any] = {}
+        figures: dict[str, Figures] = {}
         if validation is not None:
             device = self.accelerator.device
             texts = self.encoder.join(encode_captions(self.encoder, validation.captions, device))
@@ -354,10 +360,10 @@ class Trainer:
                 choice, rows = choose_refinement(
                     texts, images, *targets, references, self.settings.refinement
                 )
-            figures["unrefined"] = evaluate_vectors(texts, images, *targets).metrics
+            figures["unrefined"] = evaluate_vectors(texts, images, *targets)
             refiner = make_refiner(references, choice)
             if refiner is not None:
-                figures["refined"] = evaluate_vectors(texts, images, *targets, refiner).metrics
+                figures["refined"] = evaluate_vectors(texts, images, *targets, refiner)
         objective = state.module.objective
         parts = {
             "encoder": self.encoder,
@@ -374,8 +380,10 @@ class Trainer:
             {k: sum(p.numel() for p in v.parameters()) for k, v in parts.items() if v is not None},
             self.train_split,
             validation.dataset if validation else None,
-            figures,
+            {name: found.metrics for name, found in figures.items()},
             self.notes,
+            figures,
+            tuple(self.skipped),
         )
 
     @contextmanager
@@ -430,7 +438,8 @@ class Trainer:
         self.encoder.eval()
         join = self.encoder.join
         with torch.no_grad():
-            vectors = join([part.float().cpu() for part in objective.references()])
+            parts = tuple(part.float().cpu().clone() for part in objective.references())
+            vectors = join(parts)
         text_mean = image_mean = torch.zeros(vectors.shape[1])
         if means:
             texts, _, images, _ = self._training_parts()
@@ -442,6 +451,7 @@ class Trainer:
             text_mean,
             image_mean,
             {name: value.detach().cpu().clone() for name, value in decoder.items()},
+            parts if decoder else (),
         )
 
     def _out_of_patience(self) -> bool:
