@@ -75,7 +75,8 @@ class _Bar:
         self.bar.update(self.task, completed=seen, note=note)
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.task is not None:
+            self.bar.stop()
 
 
 def _print(report: "IngestReport", store: str) -> None:

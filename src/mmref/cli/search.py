@@ -14,6 +14,8 @@ EPILOG = (
     'Example: mmref search --store flags.store "a red flag with a yellow star" --sheet hits.png'
 )
 
+_OTHER_COLUMNS = 46  # letters of a line that the numbers take
+
 
 def command(
     store: Annotated[str, typer.Option("--store", metavar="URI", help="The store to search.")],
@@ -106,6 +108,8 @@ def _print(hits: "Sequence[Hit]", refined: bool) -> None:
 
     if not hits:
         return
+    console = out()
+    folder = _shared_folder([hit.path for hit in hits], console.width - _OTHER_COLUMNS)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
@@ -118,5 +122,17 @@ def _print(hits: "Sequence[Hit]", refined: bool) -> None:
         cells = [str(hit.rank), f"{hit.score:.4f}"]
         if refined:
             cells += [f"{hit.base_score:.4f}", f"{hit.reference_score or 0.0:.4f}"]
-        table.add_row(*cells, str(hit.id), Text(hit.path))
-    out().print(table)
+        table.add_row(*cells, str(hit.id), Text(hit.path.removeprefix(folder)))
+    console.print(table)
+    if folder:
+        console.print(f"in {folder}", markup=False, soft_wrap=True)
+
+
+def _shared_folder(paths: "Sequence[str]", room: int) -> str:
+    """The folder that all paths share, if they are too long to be shown in full; else empty."""
+    import os
+
+    if max(map(len, paths)) <= room or not all(map(os.path.isabs, paths)):
+        return ""
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    return shared.rstrip(os.sep) + os.sep
