@@ -3,9 +3,10 @@
 import os
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from mmref._version import __version__
 from mmref.errors import MMRefError
@@ -13,8 +14,70 @@ from mmref.errors import MMRefError
 # Verb -> module that holds a function ``command`` (or a Typer app called ``app``).
 VERBS = ("demo", "data", "train", "evaluate", "index", "search", "store")
 
+_WIDTH = 80
+# The parser's own mistakes (typer brings click's classes, but not always click itself).
+_ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _write_example(epilog: str | None, formatter: Any) -> None:
+    """An epilog ``Example: COMMAND`` on a line of its own; a long one breaks before an option."""
+    if not epilog:
+        return
+    formatter.write_paragraph()
+    line = f"  {epilog}"
+    while len(line) > _WIDTH and (cut := line.rfind(" --", 0, _WIDTH - 2)) > 2:
+        formatter.write(f"{line[:cut]} \\\n")
+        line = f"     {line[cut:]}"
+    formatter.write(f"{line}\n")
+
+
+class _Command(TyperCommand):
+    """A verb whose help calls arguments by their plain names and keeps its example whole."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``[OPTIONS] RUN IMAGES...``."""
+        pieces = ["[OPTIONS]"]
+        for param in self.get_params(ctx):
+            if param.param_type_name == "argument":
+                name = _name(param)
+                pieces.append(name if param.required else f"[{name}]")
+        return pieces
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, then options, each with its help."""
+        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                name = _name(param) if param.param_type_name == "argument" else record[0]
+                rows[param.param_type_name].append((name, record[1]))
+        for kind, records in rows.items():
+            if records:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The example."""
+        del ctx
+        _write_example(self.epilog, formatter)
+
+
+class _Group(TyperGroup):
+    """A verb with verbs of its own."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The example."""
+        del ctx
+        _write_example(self.epilog, formatter)
+
+
+def _name(param: Any) -> str:
+    return str(param.metavar or param.name.upper()).strip("[]")
+
+
 app = typer.Typer(
     name="mmref",
+    cls=_Group,
     help="Find the exact image that a sentence describes.\n\n"
     "Train on your own captions, index a folder of pictures, search it by text or by image.",
     epilog="Start here: mmref demo",
@@ -22,7 +85,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDTH},
 )
 
 
@@ -47,38 +110,58 @@ def _root(
 def _register() -> None:
     for verb in VERBS:
         module = import_module(f"mmref.cli.{verb}")
+        epilog = getattr(module, "EPILOG", None)
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=verb)
+            for inner in module.app.registered_commands:
+                inner.cls = _Command
+            app.add_typer(module.app, name=verb, cls=_Group)
         else:
-            app.command(name=verb, epilog=getattr(module, "EPILOG", None))(module.command)
+            app.command(name=verb, cls=_Command, epilog=epilog)(module.command)
 
 
-def run(arguments: list[str] | None = None) -> None:
+def run(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with 0 (done), 1 (failed) or 2 (asked wrongly)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or bool(os.environ.get("MMREF_DEBUG"))
     words = [word for word in words if word != "--debug"]
     _register()
     try:
-        app(args=words, prog_name="mmref")
+        status = app(args=words, prog_name="mmref", standalone_mode=False)
+    except _ClickError as error:
+        status = _asked_wrongly(error)
     except MMRefError as error:
         if debug:
             raise
-        print(f"mmref: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        _complain(str(error))
+        status = error.exit_status
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("mmref: interrupted", file=sys.stderr)
-        sys.exit(130)
+        status = 1
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
     except Exception as error:
         if debug:
             raise
-        kind = type(error).__name__
-        print(
-            f"mmref: unexpected {kind}: {' '.join(str(error).split())[:300]} "
-            "(run again with --debug for the traceback, and please report it)",
-            file=sys.stderr,
+        _complain(
+            f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} "
+            "(run again with --debug for the traceback, and please report it)"
         )
-        sys.exit(1)
+        status = 1
+    if status == 130:
+        _complain("interrupted")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _asked_wrongly(error: Any) -> int:
+    """The parser's complaint as one line that names the help; the help itself without a verb."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "mmref"
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
+    _complain(f"{message[:1].lower()}{message[1:]}: see {path} --help")
+    return int(error.exit_code)
+
+
+def _complain(message: str) -> None:
+    print(f"mmref: {' '.join(message.split())}", file=sys.stderr)
