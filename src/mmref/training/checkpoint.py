@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmref.errors import ModelError
+from mmref.errors import ModelError, PathError, TrainingError
 from mmref.files import atomic_write
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -28,18 +28,25 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], facts: dict[str, A
         facts: counters, history and settings (JSON).
 
     Raises:
-        PathError: it cannot be written; the previous checkpoint stays.
+        TrainingError: it cannot be written (a full disk); the previous checkpoint stays.
     """
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_write(folder / CHECKPOINT_FILE) as partial:
-        save_file(ready, partial, metadata={"facts": json.dumps(facts)})
+    try:
+        with atomic_write(folder / CHECKPOINT_FILE) as partial:
+            save_file(ready, partial, metadata={"facts": json.dumps(facts)})
+    except (PathError, SafetensorError) as error:
+        reason = " ".join(str(error).split()).removeprefix(f"cannot write {folder}/")[:160]
+        raise TrainingError(
+            f"cannot write the checkpoint of {folder} ({reason}); what was saved before is whole: "
+            "make room and go on with --resume"
+        ) from error
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Read what :func:`save_checkpoint` wrote; None when there is none.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: the file is damaged, or holds something else.
     """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
@@ -47,11 +54,13 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
+            if not {"state", "identity"} <= set(facts):
+                raise ValueError("it holds no training state")
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path} is damaged ({' '.join(str(error).split())[:120]}): "
-            "delete the folder and train again"
+            "delete it and go on with --resume from the start, or train into another folder"
         ) from error
 
 

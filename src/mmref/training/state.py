@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmref.config import Settings
 from mmref.encoders.base import TextBatch
 from mmref.encoders.parts import PartsEncoder
+from mmref.errors import ModelError
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import (
     optimizer_tensors,
@@ -151,7 +152,20 @@ class TrainingState:
         return {name: getattr(self, name) for name in names} | {"updates": self.average.updates}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Take over what :meth:`tensors` and :meth:`facts` gave."""
+        """Take over what :meth:`tensors` and :meth:`facts` gave.
+
+        Raises:
+            ModelError: they are those of another architecture or version.
+        """
+        try:
+            self._restore(tensors, facts)
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise ModelError(
+                f"the checkpoint does not fit this training ({reason}): train into another folder"
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.module.load_state_dict(without_prefix("module.", tensors))
         device = next(self.module.parameters()).device
         for name, value in without_prefix("average.", tensors).items():
