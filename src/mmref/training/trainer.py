@@ -26,11 +26,10 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import SkippedImage
 from mmref.data.text import pad
 from mmref.encoders.build import new_encoder, tokeniser_for
-from mmref.errors import ConfigError, PathError, TrainingError
+from mmref.errors import ConfigError, TrainingError
 from mmref.evaluation.vectors import evaluate_vectors
-from mmref.files import require_writable_folder
 from mmref.metrics.protocols import Figures
-from mmref.model import DESCRIPTION_FILE, MMRef, References, make_refiner
+from mmref.model import MMRef, References, make_refiner
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from mmref.training.schedule import learning_rate_factor, ramp
@@ -99,7 +98,7 @@ def train(
     Args:
         dataset: with a train split; without a val split, a share of its objects is held out.
         out: the run's folder; new or empty unless ``resume``.
-        settings: all settings; ``Settings()`` by default.
+        settings: all settings; by default those of the interrupted run, else ``Settings()``.
         resume: go on after the last finished epoch of an interrupted run.
         progress: told how far it is.
 
@@ -111,18 +110,17 @@ def train(
         PathError: the folder holds a run already, or cannot be written.
         ConfigError: ``resume`` with other settings or data than the run was begun with.
         DataError: too few objects, captions or readable images.
+        TrainingError: the loss is no number, or the disk is full.
     """
-    from mmref.training.run_folder import write_run
+    from mmref.training.run_folder import begin_run, stored_settings, write_run
 
     folder = Path(out)
-    if not resume and folder.is_dir() and any(folder.iterdir()):
-        raise PathError(
-            f"{folder} is not empty: add --resume to go on with its run, or name another folder"
-        )
-    if resume and (folder / DESCRIPTION_FILE).is_file():
-        return MMRef.from_pretrained(folder)  # it was finished already
-    require_writable_folder(folder)
-    trainer = Trainer(dataset, settings or Settings(), folder=folder, progress=progress)
+    if settings is None:
+        settings = (stored_settings(folder) if resume else None) or Settings()
+    with begin_run(folder, settings, resume=resume) as finished:
+        if finished:
+            return MMRef.from_pretrained(folder)
+        trainer = Trainer(dataset, settings, folder=folder, progress=progress)
     outcome = trainer.run(resume=resume)
     write_run(outcome, folder)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
