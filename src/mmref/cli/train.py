@@ -1,0 +1,201 @@
+"""``mmref train``: a run folder from a data set."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mmref.cli.console import err, out, say
+
+if TYPE_CHECKING:
+    from mmref.config import Settings
+    from mmref.data.dataset import RetrievalDataset
+
+EPILOG = "Example: mmref train --data data/flags --set training.epochs=20 --out runs/flags"
+_STAGES = {"decode": "decoding", "train": "training"}
+_SHOWN = 5
+
+
+def command(
+    data: Annotated[
+        str, typer.Option(metavar="SOURCE", help="The data set: a path, or format:path.")
+    ],
+    run: Annotated[str, typer.Option("--out", metavar="RUN", help="The run's folder, a new one.")],
+    encoder: Annotated[
+        Literal["compact", "features"] | None,
+        typer.Option(help="Default: features where the set has them."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="F.yaml", help="A file of settings; --set wins over it.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting by dotted name; repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in RUN, with its own settings.")
+    ] = False,
+) -> None:
+    """Train on a data set and write a run folder.
+
+    Learns from the train split, chooses the epoch and the refinement on the val split (or on
+    training objects held out for that), and writes model, figures and a model card. An
+    interrupted run goes on with --resume as if nothing had happened.
+    """
+    from mmref.config import Settings, parse_assignments
+
+    values = parse_assignments(assignments or [])
+    if encoder is not None:
+        values = {"encoder.kind": encoder} | values
+    base = Settings() if config is None else Settings.from_yaml(config)
+    base.with_values(values)  # a wrong key is said before anything is read
+    _refuse_full(Path(run), resume)
+
+    from mmref.data.dataset import RetrievalDataset
+
+    dataset = RetrievalDataset.load(data)
+    from mmref.training.run_folder import is_finished
+
+    settings, notes = _settings(dataset, Path(run), base, config, values, resume)
+    for note in [*dataset.notes, *notes]:
+        say(f"note: {note}")
+    if resume and is_finished(Path(run)):
+        say(f"note: {run} is finished already")
+    _train(dataset, Path(run), settings, resume)
+    _show(dataset, Path(run), run, data)
+
+
+def _refuse_full(folder: Path, resume: bool) -> None:
+    """Say what is wrong with the folder before a data set is read."""
+    from mmref.errors import PathError
+
+    if folder.exists() and not folder.is_dir():
+        raise PathError(f"{folder} is a file: name a folder to write to")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise PathError(
+            f"{folder} is not empty: add --resume to go on with its run, or name another folder"
+        )
+
+
+def _settings(
+    dataset: "RetrievalDataset",
+    folder: Path,
+    base: "Settings",
+    config: Path | None,
+    values: dict[str, Any],
+    resume: bool,
+) -> tuple["Settings", list[str]]:
+    """Defaults, then the file, then the options; with --resume, those of the run come first."""
+    from mmref.training.fitting import fitting_settings
+    from mmref.training.run_folder import stored_settings
+
+    stored = stored_settings(folder) if resume else None
+    if stored is not None:
+        return (stored if config is None else base).with_values(values), []
+    notes = [f"nothing to resume in {folder}: a new run"] if resume else []
+    given = {*values, *(_keys(config) if config is not None else ())}
+    settings, choices = fitting_settings(dataset, base.with_values(values), given)
+    return settings, notes + choices
+
+
+def _keys(config: Path) -> set[str]:
+    """The dotted names that a settings file holds."""
+    import yaml
+
+    tree = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    return {f"{section}.{key}" for section, keys in tree.items() for key in keys}
+
+
+def _train(dataset: "RetrievalDataset", folder: Path, settings: "Settings", resume: bool) -> None:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from mmref.training.trainer import train
+
+    # Narrower than console.progress_bar: the note holds epoch, loss, mAP and rate.
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TextColumn("left"),
+        Remaining(),
+    )
+    with Progress(*columns, console=err()) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(_STAGES.get(stage, stage), total=total, note="")
+            bar.update(tasks[stage], completed=done, total=total, note=note)
+
+        train(dataset, folder, settings, resume=resume, progress=progress)
+
+
+def _show(dataset: "RetrievalDataset", folder: Path, run: str, data: str) -> None:
+    """The validation figures, and what to type next."""
+    from rich.table import Table
+
+    from mmref.metrics.protocols import METRICS
+    from mmref.training.run_folder import METRICS_FILE
+
+    console = out()
+    report = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    for bad in report["skipped"][:_SHOWN]:
+        err().print(f"skipped {bad['path']}: {bad['reason']}", markup=False, soft_wrap=True)
+    if len(report["skipped"]) > _SHOWN:
+        say(f"... and {len(report['skipped']) - _SHOWN:,} more skipped (metrics.json lists all)")
+    for note in report["notes"]:
+        if note not in dataset.notes:
+            say(f"note: {note}")
+    found = report["validation"]
+    table = Table(
+        title=f"{report['val']['name']}, val: {found['queries']:,} captions, "
+        f"{found['gallery']:,} images, {found['objects']:,} objects",
+        title_justify="left",
+    )
+    table.add_column("", no_wrap=True)
+    for name in METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for way in ("unrefined", "refined"):
+        if found[way] is None:
+            continue
+        table.add_row(f"text to image, {way}", *(f"{found[way][m]:.1f}" for m in METRICS))
+        spans = found["ci95"][way]
+        for end, label in enumerate(("  95 % from", "  95 % to") if spans else ()):
+            table.add_row(label, *(f"{spans[m][end]:.1f}" for m in METRICS))
+    console.print(table)
+    best = f"epoch {report['best_epoch']}" if report["best_epoch"] else "the start"
+    console.print(
+        f"Chance: R@1 {found['chance']:.2f}. {report['epochs']} epochs, the best is {best}. "
+        f"Refinement: {_refinement(report['refinement'])}.",
+        markup=False,
+    )
+    console.print(f"Trained in {report['seconds']:.0f} s; the run is in {run}", markup=False)
+    console.print("Next:")
+    features = report["model"]["image_size"] is None
+    split = "test" if "test" in dataset.split_names else "val"
+    store, query = shlex.quote(f"{run.rstrip('/')}.store"), _query(dataset)
+    folder_word, source = shlex.quote(run), shlex.quote(data)
+    for line in (
+        f"mmref evaluate {folder_word} --data {source} --split {split}",
+        f"mmref index {folder_word} {source if features else 'PICTURES'} --store {store}",
+        f"mmref search --store {store} {query}",
+    ):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _refinement(choice: dict[str, Any] | None) -> str:
+    if choice is None:
+        return "none, the cosine was best"
+    return f"{choice['form']}, lambda {choice['weight']:g}"
+
+
+def _query(dataset: "RetrievalDataset", longest: int = 40) -> str:
+    """A caption to search for: the longest of the short ones."""
+    short = [
+        c for texts in dataset.captions for c in texts if len(c) <= longest and c.isprintable()
+    ]
+    return shlex.quote(max(short, key=len) if short else "what to look for")
