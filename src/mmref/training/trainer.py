@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from mmref.config import Settings
@@ -169,6 +170,7 @@ class Trainer:
             if validation is None
             else Validation.prepare(validation, self._load(validation), self.encoder)
         )
+        AcceleratorState._reset_state()  # else a second training could not differ in precision
         self.accelerator = Accelerator(mixed_precision=self._precision())
         objective = Objective(
             settings,
