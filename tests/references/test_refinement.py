@@ -185,6 +185,31 @@ class TestSimilarity:
         assert torch.allclose(double, refiner(form).similarity(x, y), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            "posterior",
+            marks=pytest.mark.xfail(strict=True, reason="a query's profile in half precision"),
+        ),
+        "linear",
+        "centred",
+    ],
+)
+def test_rounding_of_a_query_does_not_show_in_its_scores(form: str) -> None:
+    """What another batch size changes in a product (some 1e-7) must stay that small."""
+    references = torch.eye(8)
+    turn = torch.linspace(0.3, 1.2, 4000)[:, None]
+    queries = turn.cos() * references[0] + turn.sin() * references[1]
+    r = Refiner(
+        references, form, weight=1.0, temperature=0.1, kept=4,
+        text_mean=unit(1, 5, 8)[0] / 2, image_mean=unit(1, 6, 8)[0] / 2,
+    )  # fmt: skip
+    nudged = queries + 1e-7 * unit(4000, 4, 8)
+    change = r.similarity(nudged, references) - r.similarity(queries, references)
+    assert 0 < change.abs().max() < 1e-5
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("changes", "message"),
