@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from mmref.data.text import PADDING, NGramVocabulary
+from mmref.encoders.text import NGramProjection, WordTransformer, text_batch
+
+from .made import encode, made
+
+NGRAMS = NGramVocabulary.learn([[4, 5], [4, 5, 6], [6, 7]], words=8)
+
+
+class TestTextBatch:
+    def test_features_of_each_caption_one_after_another(self) -> None:
+        captions = [[4, 5], [], [6, 1, 6]]
+        batch = text_batch(captions, NGRAMS, longest=8)
+        rows = [NGRAMS.features(ids) for ids in captions]
+        assert batch.features.tolist() == [f for features, _ in rows for f in features]
+        assert batch.weights.tolist() == pytest.approx([w for _, ws in rows for w in ws])
+        assert batch.offsets.tolist() == [0, 3, 3]
+        assert batch.words.tolist() == [[4, 5, 0], [1, 0, 0], [6, 1, 6]]
+        assert [part.dtype for part in batch] == [
+            torch.int64, torch.float32, torch.int64, torch.int64,
+        ]  # fmt: skip
+
+    def test_long_captions_are_cut_for_the_transformer_alone(self) -> None:
+        batch = text_batch([[4, 5, 6, 7]], NGRAMS, longest=2)
+        assert batch.words.tolist() == [[4, 5]]
+        assert {4, 5, 6, 7} <= set(batch.features.tolist())
+
+
+class TestNGramProjection:
+    def test_sum_of_weighted_rows(self) -> None:
+        projection = NGramProjection(len(NGRAMS), 3)
+        captions = [[4, 5], [], [6, 6, 7]]
+        found = projection(text_batch(captions, NGRAMS, longest=8))
+        for row, ids in enumerate(captions):
+            expected = torch.zeros(3)
+            for feature, weight in zip(*NGRAMS.features(ids), strict=True):
+                expected = expected + weight * projection.bag.weight[feature]
+            assert torch.allclose(found[row], expected, atol=1e-6)
+
+
+class TestWordTransformer:
+    def words(self) -> torch.Tensor:
+        return torch.tensor([[4, 5, 6], [7, PADDING, PADDING]])
+
+    def net(self) -> WordTransformer:
+        torch.manual_seed(0)
+        net = WordTransformer(8, 5, depth=2, width=32, length=6, dropout=0.1).eval()
+        torch.nn.init.normal_(net.out.weight)
+        return net
+
+    def test_starts_silent(self) -> None:
+        net = WordTransformer(8, 5, depth=1, width=32, length=6, dropout=0.1)
+        assert net(self.words()).abs().max() == 0
+
+    def test_padding_changes_nothing(self) -> None:
+        net = self.net()
+        together = net(self.words())
+        assert torch.allclose(net(torch.tensor([[7]]))[0], together[1], atol=1e-5)
+
+    def test_word_order_matters(self) -> None:
+        net = self.net()
+        forth, back = net(torch.tensor([[4, 5, 6]])), net(torch.tensor([[6, 5, 4]]))
+        assert (forth - back).abs().max() > 1e-3
+
+    def test_order_within_an_encoder(self) -> None:
+        """Beyond word pairs only the transformer tells two orders apart."""
+        forth, back = "hat blue bag", "bag blue hat"
+        plain, words = made("features"), made("features", text_depth=1)
+        assert torch.allclose(encode(plain, forth), encode(plain, back), atol=1e-6)
+        assert not torch.allclose(encode(words, forth), encode(words, back), atol=1e-4)
+
+    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="100 is no multiple of 3 heads")
+    def test_any_width_that_the_settings_allow(self) -> None:
+        WordTransformer(8, 5, depth=1, width=100, length=6, dropout=0.1)
