@@ -61,6 +61,7 @@ class ReferenceSettings(_Settings):
 
     fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
     reconstruction_weight: float = Field(0.2, ge=0, description="b")
+    words_weight: float = Field(0.3, ge=0, description="of the object's words a feature names")
     guidance_weight: float = Field(1.0, ge=0, description="c, after its ramp")
     ramp_epochs: float = Field(1.0, ge=0, description="epochs in which c grows from 0")
     temperature: float = Field(0.1, gt=0, description="tau between features and references")
@@ -72,7 +73,7 @@ class ReferenceSettings(_Settings):
     @property
     def used(self) -> bool:
         """Whether references take part at all."""
-        return self.fusion_weight > 0 or self.guidance_weight > 0 or self.reconstruction_weight > 0
+        return max(self.fusion_weight, self.guidance_weight, self.reconstruction_weight) > 0
 
 
 class RefinementSettings(_Settings):
@@ -91,10 +92,10 @@ class RefinementSettings(_Settings):
 class TrainingSettings(_Settings):
     """The loop."""
 
-    epochs: int = Field(12, ge=0, le=10_000)
+    epochs: int = Field(10, ge=0, le=10_000)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(1e-4, gt=0, description="of the parts with a closed-form start")
-    deep_learning_rate: float = Field(1e-3, gt=0, description="of the parts from scratch")
+    deep_learning_rate: float = Field(3e-3, gt=0, description="of the parts from scratch")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     gradient_clip: float = Field(1.0, gt=0)
@@ -133,6 +134,22 @@ class Settings(_Settings):
         if self.references.reconstruction_weight > 0 and self.references.fusion_weight == 0:
             raise ValueError("references.reconstruction_weight needs references.fusion_weight > 0")
         return self
+
+    def base_objective(self) -> "Settings":
+        """The same without anything that joins captions of one object: the baseline."""
+        return self.with_values(
+            {
+                "references.fusion_weight": 0,
+                "references.reconstruction_weight": 0,
+                "references.guidance_weight": 0,
+                "references.words_weight": 0,
+                "training.remix": 0,
+            }
+        )
+
+    def identity_control(self) -> "Settings":
+        """The base objective with a plain cosine ID classifier: the mandatory control."""
+        return self.base_objective().with_values({"loss.identity_weight": 1})
 
     def with_values(self, values: dict[str, Any]) -> "Settings":
         """A copy with some values replaced by dotted name (``training.epochs``).

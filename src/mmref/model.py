@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mmref.config import Settings
 from mmref.data.images import ImageSource, load_batch
 from mmref.encoders.base import DualEncoder, build_encoder
-from mmref.errors import ImageError, ModelError, PathError
+from mmref.errors import ConfigError, ImageError, ModelError, PathError
 from mmref.files import atomic_write, write_json
 from mmref.references.refinement import Refiner
 
@@ -210,7 +210,7 @@ class MMRef:
 
     def unknown_words(self, caption: str) -> list[str]:
         """The words of a caption that no training caption holds."""
-        tokeniser = getattr(getattr(self.encoder, "text", None), "tokeniser", None)
+        tokeniser = getattr(self.encoder, "tokeniser", None)
         if tokeniser is None:
             return []
         return [w for w in tokeniser.words([caption])[0] if w not in tokeniser.vocabulary]
@@ -265,8 +265,8 @@ class MMRef:
                     f"{folder} lacks {name}: it is no finished run; train again, "
                     "or go on with mmref train --resume"
                 )
-        settings = Settings.from_yaml(folder / SETTINGS_FILE)
         try:
+            settings = Settings.from_yaml(folder / SETTINGS_FILE)
             description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
             if description["format"] != FORMAT:
                 raise ModelError(
@@ -277,10 +277,12 @@ class MMRef:
             references = _references(load_file(folder / REFERENCES_FILE), description["objects"])
             chosen = description["refinement"]
             refinement = RefinementChoice(**chosen) if chosen else None
+            digest = description["digest"]
             model = cls(encoder, settings, references, refinement, folder)
         except ModelError:
             raise
         except (
+            ConfigError,
             SafetensorError,
             KeyError,
             TypeError,
@@ -290,7 +292,7 @@ class MMRef:
         ) as error:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(f"{folder} is damaged ({reason}): copy or train it again") from error
-        if model.digest != description["digest"]:
+        if model.digest != digest:
             raise ModelError(f"the files of {folder} are not of one run: copy or train it again")
         return model
 

@@ -1,9 +1,9 @@
-"""Base + fusion + reconstruction + guidance as one training objective with named losses.
+"""Base + fusion + reconstruction + guidance + words as one objective with named losses.
 
-``L = L_base + a L_fuse + b L_rec + c L_rgrl``. The four parts are the paper's; the weights, and
-that c grows from 0 to its value in the first epochs, are our choice. With a = b = c = 0 it is the
-base objective; with ``loss.identity_weight`` instead, the ID control, whose weights then serve as
-references.
+``L = L_base + a L_fuse + b L_rec + c L_rgrl + e L_words``. The first four are the paper's; the
+weights, that c grows from 0 in the first epochs, and L_words (``words.py``) are our choices. With
+a = b = c = e = 0 it is the base objective; with ``loss.identity_weight`` instead, the ID control,
+whose weights then serve as references.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from mmref.losses.contrastive import symmetric_contrastive
 from mmref.losses.identity import identity
 from mmref.references.bank import ReferenceBank, fusion, guidance
 from mmref.references.reconstruction import ReconstructionDecoder, reconstruction
+from mmref.references.words import WordGuidance
 
 
 class Objective(nn.Module):
@@ -35,7 +36,7 @@ class Objective(nn.Module):
         >>> words = torch.tensor([[5, 6], [7, 8]])
         >>> losses = objective([x], [x], torch.tensor([0, 1]), words, np.random.default_rng(0))
         >>> sorted(losses)
-        ['base', 'fusion', 'guidance', 'reconstruction', 'total']
+        ['base', 'fusion', 'guidance', 'reconstruction', 'total', 'words']
     """
 
     def __init__(
@@ -47,6 +48,11 @@ class Objective(nn.Module):
         needs_banks = references.used or settings.loss.identity_weight > 0
         self.banks = nn.ModuleList(
             ReferenceBank(objects, dimension) for dimension in dimensions if needs_banks
+        )
+        self.words = (
+            WordGuidance(objects, dimensions[-1], vocabulary)
+            if references.words_weight > 0 and settings.encoder.deep
+            else None
         )
         self.decoder = (
             ReconstructionDecoder(
@@ -91,8 +97,8 @@ class Objective(nn.Module):
             ramp: 0 to 1, the share of c in force.
 
         Returns:
-            ``base``, those of ``fusion``, ``guidance``, ``reconstruction`` and ``identity`` that
-            are in use, unweighted, and ``total``.
+            ``base``, those of ``fusion``, ``guidance``, ``reconstruction``, ``words`` and
+            ``identity`` that are in use, unweighted, and ``total``.
         """
         references = self.references()
         sums: dict[str, Tensor] = {}
@@ -108,6 +114,9 @@ class Objective(nn.Module):
             losses["reconstruction"] = reconstruction(
                 self.decoder, words, masked_words, masked, memory
             )
+        if self.words is not None:
+            features, both = torch.cat([texts[-1], images[-1]]), torch.cat([objects, objects])
+            losses["words"] = self.words(features, both)
         weights = self._weights(ramp)
         losses["total"] = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
         return losses
@@ -137,5 +146,6 @@ class Objective(nn.Module):
             "fusion": references.fusion_weight,
             "guidance": ramp * references.guidance_weight,
             "identity": self.settings.loss.identity_weight,
+            "words": references.words_weight,
             "reconstruction": references.reconstruction_weight,
         }

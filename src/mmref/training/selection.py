@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from mmref.config import RefinementSettings
@@ -59,7 +60,10 @@ def choose_refinement(
     references: References,
     grid: RefinementSettings,
 ) -> tuple[RefinementChoice | None, list[dict[str, Any]]]:
-    """The refinement with the best validation mAP; None when none beats the plain cosine.
+    """The refinement whose gain in validation mAP is largest beyond half its standard error.
+
+    Validation sets are small, and the best of many candidates is partly luck: a gain counts less
+    the less sure it is (standard error over objects; our choice). None when no gain is left.
 
     Args:
         texts: validation captions, Tensor[q, d].
@@ -73,14 +77,26 @@ def choose_refinement(
         The choice, and a row for each candidate with its mAP (the first is the plain cosine).
     """
 
-    def score(choice: RefinementChoice | None) -> float:
-        return validation_map(texts, images, query_objects, gallery_objects, references, choice)
+    def per_query(choice: RefinementChoice | None) -> np.ndarray:
+        refiner = make_refiner(references, choice)
+        figures = evaluate_vectors(texts, images, query_objects, gallery_objects, refiner)
+        return np.asarray(figures.per_query["mAP"])
 
-    best, best_map = None, score(None)
-    rows: list[dict[str, Any]] = [{"form": None, "weight": 0.0, "mAP": best_map}]
+    plain = per_query(None)
+    best, best_value = None, 0.0
+    rows: list[dict[str, Any]] = [{"form": None, "weight": 0.0, "mAP": float(plain.mean())}]
     for choice in candidates(grid):
-        value = score(choice)
-        rows.append({**asdict(choice), "mAP": value})
-        if value > best_map:
-            best, best_map = choice, value
+        values = per_query(choice)
+        gain, error = _gain(values - plain, query_objects)
+        rows.append({**asdict(choice), "mAP": float(values.mean()), "gain": gain, "error": error})
+        if gain - 0.5 * error > best_value:
+            best, best_value = choice, gain - 0.5 * error
     return best, rows
+
+
+def _gain(differences: np.ndarray, objects: Sequence[str]) -> tuple[float, float]:
+    """Mean difference over queries, and its standard error with queries of one object together."""
+    _, numbers = np.unique(np.asarray(objects), return_inverse=True)
+    mean = float(differences.mean())
+    sums = np.bincount(numbers, weights=differences - mean)
+    return mean, float(np.sqrt(np.square(sums).sum()) / len(differences))

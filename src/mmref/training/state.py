@@ -66,13 +66,11 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
                 "weight_decay": 0.0,
             }
         )
-    if module.objective.decoder is not None:
-        groups.append(
-            {
-                "params": list(module.objective.decoder.parameters()),
-                "lr": training.deep_learning_rate,
-            }
-        )
+    groups += [
+        {"params": list(extra.parameters()), "lr": training.deep_learning_rate}
+        for extra in (module.objective.decoder, module.objective.words)
+        if extra is not None
+    ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
 

@@ -178,6 +178,11 @@ class Trainer:
             dimensions=self.encoder.part_dimensions,
             vocabulary=len(tokeniser),
         )
+        if objective.words is not None:
+            numbers, objects = self.pairs.caption_objects()
+            # Words that stand in every caption (idf 1) say nothing about an object.
+            idf = torch.from_numpy(self.encoder.ngrams.idf[: len(tokeniser)] - 1).clamp(min=0)
+            objective.words.count([self.pairs.ids[n] for n in numbers], objects, idf)
         module = TrainingModule(self.encoder, objective)
         optimizer = make_optimizer(module, settings)
         self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
