@@ -16,7 +16,7 @@ from mmref.files import (
 )
 
 
-class Stop(Exception):
+class StopHereError(Exception):
     pass
 
 
@@ -39,9 +39,9 @@ def test_a_file_appears_whole_under_its_name(tmp_path):
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(Stop), atomic_write(target) as partial:
+    with pytest.raises(StopHereError), atomic_write(target) as partial:
         partial.write_text("half of the new")
-        raise Stop
+        raise StopHereError
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -49,7 +49,8 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
 def child(code, *arguments):
     """Run a few lines in another process; its exit status."""
     head = "import os, resource, sys\nfrom mmref.files import *\n"
-    return subprocess.run([sys.executable, "-c", head + code, *map(str, arguments)]).returncode
+    words = [sys.executable, "-c", head + code, *map(str, arguments)]
+    return subprocess.run(words, check=False).returncode
 
 
 def test_a_kill_leaves_the_old_file_and_a_marked_leftover(tmp_path):
@@ -119,9 +120,9 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 
 def test_a_folder_stays_when_the_block_fails(tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(Stop), atomic_folder(tmp_path / "run") as partial:
+    with pytest.raises(StopHereError), atomic_folder(tmp_path / "run") as partial:
         (partial / "half.txt").write_text("half")
-        raise Stop
+        raise StopHereError
     assert names(tmp_path) == ["run"]
     assert names(tmp_path / "run") == []
 

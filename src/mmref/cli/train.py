@@ -44,27 +44,36 @@ def command(
     training objects held out for that), and writes model, figures and a model card. An
     interrupted run goes on with --resume as if nothing had happened.
     """
-    from mmref.config import Settings, parse_assignments
+    from mmref.config import Settings
+    from mmref.data.dataset import RetrievalDataset
 
-    values = parse_assignments(assignments or [])
-    if encoder is not None:
-        values = {"encoder.kind": encoder} | values
+    values = _values(assignments or [], encoder)
     base = Settings() if config is None else Settings.from_yaml(config)
     base.with_values(values)  # a wrong key is said before anything is read
     _refuse_full(Path(run), resume)
 
-    from mmref.data.dataset import RetrievalDataset
-
     dataset = RetrievalDataset.load(data)
-    from mmref.training.run_folder import is_finished
-
     settings, notes = _settings(dataset, Path(run), base, config, values, resume)
     for note in [*dataset.notes, *notes]:
         say(f"note: {note}")
-    if resume and is_finished(Path(run)):
-        say(f"note: {run} is finished already")
     _train(dataset, Path(run), settings, resume)
     _show(dataset, Path(run), run, data)
+
+
+def _values(assignments: list[str], encoder: str | None) -> dict[str, Any]:
+    """The settings of --encoder and --set by dotted name."""
+    import yaml
+
+    from mmref.config import parse_assignments
+    from mmref.errors import ConfigError
+
+    values = parse_assignments(assignments)
+    for name, value in values.items():
+        try:
+            yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"setting {name}: {value!r} is no value (YAML)") from None
+    return values if encoder is None else {"encoder.kind": encoder} | values
 
 
 def _refuse_full(folder: Path, resume: bool) -> None:
@@ -89,11 +98,12 @@ def _settings(
 ) -> tuple["Settings", list[str]]:
     """Defaults, then the file, then the options; with --resume, those of the run come first."""
     from mmref.training.fitting import fitting_settings
-    from mmref.training.run_folder import stored_settings
+    from mmref.training.run_folder import is_finished, stored_settings
 
     stored = stored_settings(folder) if resume else None
     if stored is not None:
-        return (stored if config is None else base).with_values(values), []
+        notes = [f"{folder} is finished already"] if is_finished(folder) else []
+        return (stored if config is None else base).with_values(values), notes
     notes = [f"nothing to resume in {folder}: a new run"] if resume else []
     given = {*values, *(_keys(config) if config is not None else ())}
     settings, choices = fitting_settings(dataset, base.with_values(values), given)
