@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from mmref.data.augmentation import augment, mentions_side
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 6, height: int = 24, width: int = 16) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, height, width), generator=chance(9)).to(torch.uint8)
+
+
+class TestMentionsSide:
+    @pytest.mark.parametrize(
+        "caption",
+        ["a bag on the left", "RIGHT arm up", "left-hand side", "bright bag, right shoe", "Left."],
+    )
+    def test_says_so(self, caption: str) -> None:
+        assert mentions_side(caption)
+
+    @pytest.mark.parametrize("caption", ["", "a bright bag", "brightly lit", "a red hat"])
+    def test_does_not(self, caption: str) -> None:
+        assert not mentions_side(caption)
+
+    @pytest.mark.parametrize("caption", ["an upright piano", "copyright sign", "a cleft rock"])
+    @pytest.mark.xfail(strict=True, reason="right and left are looked for within words")
+    def test_within_another_word_it_is_no_side(self, caption: str) -> None:
+        assert not mentions_side(caption)
+
+
+class TestAugment:
+    @pytest.mark.parametrize("size", [(24, 16), (16, 64), (7, 5), (1, 1)])
+    def test_shape_range_and_input(self, size: tuple[int, int]) -> None:
+        pixels = pictures(5, *size)
+        before = pixels.clone()
+        for seed in range(10):
+            out = augment(pixels, chance(seed), mirrored=torch.ones(5, dtype=torch.bool))
+            assert out.shape == pixels.shape
+            assert out.dtype == torch.float32
+            assert out.min() >= 0
+            assert out.max() <= 255
+        assert torch.equal(pixels, before)
+
+    def test_the_generator_decides(self) -> None:
+        pixels = pictures()
+        first, again, other = (augment(pixels, chance(seed)) for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_global_chance_is_not_touched(self) -> None:
+        torch.manual_seed(3)
+        expected = torch.rand(1)
+        torch.manual_seed(3)
+        augment(pictures(), chance())
+        assert torch.equal(torch.rand(1), expected)
+
+    def test_each_image_on_its_own(self) -> None:
+        same = pictures(1).expand(6, -1, -1, -1)
+        out = augment(same, chance())
+        assert all(not torch.equal(out[0], out[k]) for k in range(1, 6))
+
+    def test_images_still_look_like_themselves(self) -> None:
+        """A smooth picture stays nearer to itself than to its mirror image."""
+        ramp = torch.linspace(0, 255, 32).expand(40, 3, 32, 32).to(torch.uint8)
+        out = augment(ramp, chance())
+        itself = (out - ramp).abs().mean(dim=(1, 2, 3))
+        mirror = (out - ramp.flip(3)).abs().mean(dim=(1, 2, 3))
+        assert itself.max() < 60
+        assert (itself < mirror).all()
+        assert itself.min() > 0.5  # and something was done to each
+
+    def test_half_of_the_images_that_may_be_are_mirrored(self) -> None:
+        ramp = torch.linspace(0, 255, 32).expand(400, 3, 32, 32).to(torch.uint8)
+        may = torch.arange(400) % 2 == 0
+        out = augment(ramp, chance(), mirrored=may)
+        # The mean slope from left to right; erasing moves it, but not to the other sign.
+        flipped = out[..., 16:].mean(dim=(1, 2, 3)) < out[..., :16].mean(dim=(1, 2, 3))
+        assert flipped[~may].sum() == 0
+        assert 70 < flipped[may].sum() < 130
+        assert not (augment(ramp, chance())[..., 31] < 100).all(dim=(1, 2)).any()
+
+    def test_half_of_the_images_lose_a_grey_patch(self) -> None:
+        black = torch.zeros(400, 3, 30, 20, dtype=torch.uint8)
+        out = augment(black, chance())
+        grey = (out == 127.5).all(dim=1)
+        lost = grey.any(dim=(1, 2))
+        assert 150 < lost.sum() < 250
+        share = grey[lost].float().mean(dim=(1, 2))
+        assert share.max() <= 0.2
+        for patch in grey[lost][:20]:  # one rectangle
+            rows, columns = patch.any(dim=1), patch.any(dim=0)
+            assert patch.sum() == rows.sum() * columns.sum()
