@@ -91,7 +91,7 @@ class TestSparsePrincipalDirections:
         np.testing.assert_allclose(cosines, 1, atol=1e-4)
         assert (found[:kept].gather(1, found[:kept].abs().argmax(dim=1, keepdim=True)) > 0).all()
 
-    @pytest.mark.xfail(strict=True, reason="rounding of a float32 Gram matrix is kept as directions")
+    @pytest.mark.xfail(strict=True, reason="rounding errors are kept as directions")
     def test_no_more_directions_than_the_rows_span(self) -> None:
         found = sparse_principal_directions(csr_array(self.made(40, 6)), 16).T
         assert torch.allclose(found[:6] @ found[:6].T, torch.eye(6), atol=1e-4)

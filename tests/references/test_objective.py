@@ -166,16 +166,13 @@ class TestGradients:
         objective = made()
         losses, _ = call(objective)
         assert set(slopes(losses["base"], list(objective.parameters()))) == {None}
-        assert all(
-            g is not None for g in slopes(losses["reconstruction"], [*objective.decoder.parameters()])
-        )
+        found = slopes(losses["reconstruction"], [*objective.decoder.parameters()])
+        assert all(gradient is not None for gradient in found)
 
     def test_equal_weights_and_temperature_are_one_proxy_loss(self) -> None:
         """a = c = w without stop-gradients: base + w * ID, for the encoders and for R."""
         temperature = {"references__temperature": 0.07, "references__reconstruction_weight": 0}
-        method = made(
-            references__fusion_weight=0.8, references__guidance_weight=0.8, **temperature
-        )
+        method = made(references__fusion_weight=0.8, references__guidance_weight=0.8, **temperature)
         control = made(**{**BASE_ALONE, **temperature}, loss__identity_weight=0.8)
         with torch.no_grad():
             for number in range(2):

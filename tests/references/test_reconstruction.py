@@ -173,9 +173,7 @@ class World:
             self.held_out += [(captions[k], number) for k in order[10:]]
 
     def _caption(self, number: int, order: tuple[int, ...], values: int) -> list[int]:
-        pairs = [
-            (3 + k, self.first_value + k * values + int(self.truth[number, k])) for k in order
-        ]
+        pairs = [(3 + k, self.first_value + k * values + int(self.truth[number, k])) for k in order]
         return [word for pair in pairs for word in pair]
 
 
