@@ -22,6 +22,7 @@ WEIGHTS = {
     "references.fusion_weight": 1.0,
     "references.guidance_weight": 1.0,
     "references.reconstruction_weight": 0.2,
+    "references.words_weight": 0.0,
 }
 
 
@@ -80,14 +81,17 @@ class TestNamedLosses:
             references__fusion_weight=2.0,
             references__guidance_weight=3.0,
             references__reconstruction_weight=0.5,
+            references__words_weight=0.75,
             loss__identity_weight=0.25,
         )
+        objective.words.targets.fill_(1 / VOCABULARY)
         losses, _ = call(objective, ramp=0.5)
         expected = (
             losses["base"]
             + 2 * losses["fusion"]
             + 1.5 * losses["guidance"]
             + 0.5 * losses["reconstruction"]
+            + 0.75 * losses["words"]
             + 0.25 * losses["identity"]
         )
         assert losses["total"].item() == pytest.approx(expected.item(), rel=1e-5)
@@ -161,6 +165,17 @@ class TestGradients:
             gradient = slopes(losses["reconstruction"], [objective.bank(number).weight])[0]
             touched = gradient.abs().sum(dim=1) > 0
             assert touched.tolist() == [True, False, True, False, False, True]
+
+    def test_words_teach_the_last_part_of_both_towers_alone(self) -> None:
+        objective = made(references__words_weight=1.0)
+        objective.words.targets[:, 3:] = 1 / (VOCABULARY - 3)
+        losses, inputs = call(objective)
+        first_text, last_text, first_image, last_image = slopes(losses["words"], inputs)
+        assert first_text is None
+        assert first_image is None
+        assert last_text.abs().sum() > 1e-3
+        assert last_image.abs().sum() > 1e-3
+        assert set(slopes(losses["words"], list(objective.banks.parameters()))) == {None}
 
     def test_reconstruction_and_base_leave_the_other_side_alone(self) -> None:
         objective = made()
