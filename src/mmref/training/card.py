@@ -187,11 +187,11 @@ def _training(outcome: "Outcome", report: dict[str, Any]) -> str:
         tau = f", tau_r {choice.temperature:g}, {choice.kept} entries kept"
         lines.append(
             f"- refinement: `{choice.form}`, lambda {choice.weight:g}"
-            f"{tau if choice.form == 'posterior' else ''}; the best of "
-            f"{max(0, len(outcome.refinement_search) - 1)} tried"
+            f"{tau if choice.form == 'posterior' else ''}; chosen on validation among "
+            f"{max(0, len(outcome.refinement_search) - 1)}"
         )
     else:
-        lines.append("- no refinement: none tried beat the plain cosine on validation")
+        lines.append("- no refinement: none was surely better than the plain cosine on validation")
     if settings.encoder.block and settings.encoder.deep:
         share = report["model"]["deep_share"]
         lines.append(f"- the deep part has a share of {share:g} in the vectors")

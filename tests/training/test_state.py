@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmref.data.batches import load_inputs
+from mmref.encoders.build import new_encoder, tokeniser_for
+from mmref.errors import ModelError
+from mmref.references.objective import Objective
+from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
+
+from .sets import load_set, small
+
+
+@pytest.fixture(scope="module")
+def train_set(tmp_path_factory):
+    return load_set(tmp_path_factory.mktemp("data")).split("train")
+
+
+def new_state(train_set, *, seed=0, **values):
+    settings = small(**values)
+    torch.manual_seed(seed)
+    inputs = load_inputs(train_set, None)
+    captions = [c for texts in train_set.captions for c in texts]
+    tokeniser = tokeniser_for(captions)
+    encoder = new_encoder(settings.encoder, tokeniser, tokeniser.ids(captions), inputs.tensor)
+    objective = Objective(
+        settings, objects=8, dimensions=encoder.part_dimensions, vocabulary=len(tokeniser)
+    )
+    module = TrainingModule(encoder, objective)
+    average = AveragedWeights(module, settings.training.average)
+    return TrainingState(module, make_optimizer(module, settings), average), inputs
+
+
+def step(state, inputs, seed=0):
+    encoder = state.module.encoder
+    torch.manual_seed(seed)
+    ids = encoder.tokenise(["a red hat", "a blue shoe", "one black hat"])
+    batch = encoder.text_batch(ids)
+    losses = state.module(
+        batch, inputs.tensor[:3], torch.tensor([0, 1, 2]), batch.words, np.random.default_rng(0), 1
+    )
+    state.optimizer.zero_grad()
+    losses["total"].backward()
+    state.optimizer.step()
+    state.average.update(state.module)
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def test_each_trained_parameter_has_one_group_with_its_rate(train_set):
+    state, _ = new_state(
+        train_set,
+        training__learning_rate=0.001,
+        training__deep_learning_rate=0.002,
+        references__learning_rate=0.003,
+    )
+    rates = {id(p): group["lr"] for group in state.optimizer.param_groups for p in group["params"]}
+    decays = {
+        id(p): group["weight_decay"]
+        for group in state.optimizer.param_groups
+        for p in group["params"]
+    }
+    parameters = dict(state.module.named_parameters())
+    assert len(rates) == len(parameters)
+    for name, parameter in parameters.items():
+        if "closed_form" in name:
+            assert rates[id(parameter)] == 0.001
+        elif "banks" in name:
+            assert rates[id(parameter)] == 0.003
+            assert decays[id(parameter)] == 0.0
+        else:
+            assert rates[id(parameter)] == 0.002
+            assert decays[id(parameter)] == 0.01
+
+
+def test_the_average_follows_slowly_and_copies_what_is_no_number():
+    module = nn.BatchNorm1d(2)
+    average = AveragedWeights(module, 0.5)
+    nn.init.constant_(module.weight, 3.0)
+    module.num_batches_tracked.fill_(4)
+    average.update(module)  # the warm-up: decay 2 / 11
+    assert average.tensors["weight"].tolist() == pytest.approx([3 - 2 * 2 / 11] * 2)
+    assert average.tensors["num_batches_tracked"].item() == 4
+    for _ in range(60):
+        average.update(module)
+    assert average.tensors["weight"].tolist() == pytest.approx([3.0, 3.0])
+    last = AveragedWeights(module, 0.0)
+    nn.init.constant_(module.weight, 7.0)
+    last.update(module)
+    assert last.tensors["weight"].tolist() == [7.0, 7.0]
+
+
+def test_the_average_of_constant_features_is_no_nan(train_set):
+    state, inputs = new_state(train_set)
+    state.module.encoder.deviation[3] = torch.inf
+    step(state, inputs)
+    assert torch.isinf(state.average.tensors["encoder.deviation"]).any()
+    assert not any(torch.isnan(value).any() for value in state.average.tensors.values())
+
+
+def test_the_best_epoch_is_kept_as_a_copy(train_set):
+    state, inputs = new_state(train_set)
+    state.keep_best(40.0)
+    kept = {name: value.clone() for name, value in state.best.items()}
+    for _ in range(3):
+        step(state, inputs)
+    state.epoch = 1
+    state.keep_best(40.0)  # not better
+    assert (state.best_epoch, state.best_map) == (0, 40.0)
+    assert all(torch.equal(kept[name], state.best[name]) for name in kept)
+    state.keep_best(40.1)
+    assert (state.best_epoch, state.best_map) == (1, 40.1)
+    assert any(not torch.equal(kept[name], state.best[name]) for name in kept)
+
+
+def test_a_restored_state_goes_on_bit_for_bit(train_set):
+    one, inputs = new_state(train_set)
+    for seed in range(3):
+        step(one, inputs, seed)
+    one.epoch, one.step, one.seconds, one.history = 2, 3, 1.5, [{"epoch": 1}]
+    one.keep_best(12.5)
+    two, _ = new_state(train_set, seed=9)
+    two.restore({k: v.clone() for k, v in one.tensors().items()}, one.facts())
+    assert two.facts() == one.facts()
+    for seed in range(3, 6):
+        first, second = step(one, inputs, seed), step(two, inputs, seed)
+        assert first["total"].item() == second["total"].item()
+    wanted, found = one.tensors(), two.tensors()
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_a_state_of_another_architecture_is_refused(train_set):
+    one, _ = new_state(train_set)
+    other, _ = new_state(train_set, encoder__deep=16)
+    with pytest.raises(ModelError, match="does not fit this training") as caught:
+        other.restore(one.tensors(), one.facts())
+    assert "\n" not in str(caught.value)
+    facts = one.facts()
+    del facts["updates"]
+    with pytest.raises(ModelError, match="does not fit this training"):
+        one.restore(one.tensors(), facts)
