@@ -96,10 +96,10 @@ def begin_run(folder: Path, settings: Settings, *, resume: bool) -> Iterator[boo
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         yield True
         return
-    if not (folder / SETTINGS_FILE).is_file() or not begun:
-        with atomic_write(folder / SETTINGS_FILE) as partial:
-            partial.write_text(settings.to_yaml(), encoding="utf-8")
     try:
+        if not (folder / SETTINGS_FILE).is_file() or not begun:
+            with atomic_write(folder / SETTINGS_FILE) as partial:
+                partial.write_text(settings.to_yaml(), encoding="utf-8")
         yield False
     except MMRefError:
         if not contents:
