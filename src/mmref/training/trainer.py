@@ -492,19 +492,7 @@ class Trainer:
         if self.folder is None or not self.accelerator.is_main_process:
             yield lambda row: None
             return
-        from torch.utils.tensorboard import SummaryWriter
+        from mmref.training.events import event_log
 
-        writer = SummaryWriter(str(self.folder / "events"), purge_step=self.state.epoch + 1)
-
-        def write(row: dict[str, Any]) -> None:
-            for name, value in row["losses"].items():
-                writer.add_scalar(f"loss/{name}", value, row["epoch"])
-            for name in ("mAP", "refined_mAP"):
-                if row.get(name) is not None:
-                    writer.add_scalar(f"val/{name}", row[name], row["epoch"])
-            writer.flush()
-
-        try:
+        with event_log(self.folder, self.state.epoch) as write:
             yield write
-        finally:
-            writer.close()
