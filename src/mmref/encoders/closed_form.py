@@ -147,13 +147,15 @@ def principal_directions(inputs: Tensor, count: int) -> Tensor:
 
 def sparse_principal_directions(rows: csr_array, count: int) -> Tensor:
     """Principal directions of centred sparse rows as columns, Tensor[ngrams, count]."""
-    gram = torch.from_numpy((rows @ rows.T).toarray()).double()
+    exact = rows.astype(np.float64)
+    gram = torch.from_numpy((exact @ exact.T).toarray())
     gram = gram - gram.mean(dim=0) - gram.mean(dim=1, keepdim=True) + gram.mean()
     values, vectors = torch.linalg.eigh(gram)
-    kept = min(count, int((values > values[-1] * 1e-9).sum()))
+    # Beyond the rank, eigenvectors are noise that the division below would blow up.
+    kept = min(count, int((values > values[-1] * 1e-6).sum()))
     values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
     # Centred rows' = rows' (I - 11'/n); the eigenvectors already sum to zero.
-    directions = _tensor(rows.T @ (vectors / values.sqrt()).numpy())
+    directions = _tensor(exact.T @ (vectors / values.sqrt()).numpy())
     return _padded(_fix_signs(directions.T), count).T.contiguous()
 
 
