@@ -97,7 +97,8 @@ class TestPairs:
         pairs = pairs_of(vectors([0, 3, 5]))
         assert len(pairs) == 4
         assert pairs.objects == ("a", "b", "c")
-        assert {image for _, image, _ in seen(pairs, 0)} == {0, 3, 5}
+        shown = {(image, pairs.objects[obj]) for _, image, obj in seen(pairs, 0)}
+        assert shown == {(0, "b"), (3, "c"), (5, "a")}
         assert "blue jeans" not in pairs.captions
         assert pairs.image_objects.tolist() == [1, 2, 0]
 
