@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from mmref import files
@@ -261,7 +263,10 @@ except Exception as error:
     (tmp_path / "config.yaml").write_text(small().to_yaml())
     run = tmp_path / "run"
     words = [sys.executable, "-c", code, dataset.root, run, tmp_path / "config.yaml"]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, check=True, env=threads
+    )
     assert done.stdout.startswith(f"TrainingError cannot write the checkpoint of {run} (")
     assert names(run) == {"config.yaml", "events", CHECKPOINT_FILE}
     model = train(dataset, run, resume=True)
