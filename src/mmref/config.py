@@ -92,7 +92,7 @@ class RefinementSettings(_Settings):
 class TrainingSettings(_Settings):
     """The loop."""
 
-    epochs: int = Field(10, ge=0, le=10_000)
+    epochs: int = Field(8, ge=0, le=10_000)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(1e-4, gt=0, description="of the parts with a closed-form start")
     deep_learning_rate: float = Field(3e-3, gt=0, description="of the parts from scratch")

@@ -123,7 +123,7 @@ def _compare(dataset: "RetrievalDataset", split: str, runs: dict[str, Path]) -> 
     console.print(table)
     gain = difference(reports)
     console.print(
-        f"Chance: R@1 {full.chance:.2f}; MMRef's is {full.t2i['R@1'] / full.chance:.0f} times that.",
+        f"Chance: R@1 {full.chance:.2f}; MMRef has {full.t2i['R@1'] / full.chance:.0f} times that.",
         markup=False,
     )
     console.print(

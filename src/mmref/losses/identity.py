@@ -1,6 +1,5 @@
 """The plain cosine ID classifier: the control that references must beat."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

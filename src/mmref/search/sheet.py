@@ -86,11 +86,11 @@ def tile_of(hit: Hit, mark: bool | None = None) -> Tile:
 
     Example:
         >>> tile_of(Hit(1, 7, "/pics/a.png", 1.2, 0.5, 0.7, {})).lines
-        ['#1   1.200', '0.500 base  0.700 ref', 'a.png']
+        ['#1   1.200', '0.50 + ref 0.70', 'a.png']
     """
-    parts = f"{hit.base_score:.3f} base"
+    parts = f"{hit.base_score:.2f}"
     if hit.reference_score is not None:
-        parts += f"  {hit.reference_score:.3f} ref"
+        parts += f" + ref {hit.reference_score:.2f}"
     lines = [f"#{hit.rank}   {hit.score:.3f}", parts, Path(hit.path).name]
     return Tile(hit.path, lines, mark)
 

@@ -72,7 +72,7 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
         if extra is not None
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=training.weight_decay, fused=True)
 
 
 class AveragedWeights:
@@ -92,13 +92,16 @@ class AveragedWeights:
         """Move towards the module's present state."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
+        means, values = [], []
         for name, value in module.state_dict().items():
             mean = self.tensors[name]
             # Infinite entries mark constant features: a mean of them would be NaN.
             if mean.is_floating_point() and not name.endswith(("deviation", "directions")):
-                mean.lerp_(value, 1 - decay)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
+        torch._foreach_lerp_(means, values, 1 - decay)
 
 
 @dataclass
