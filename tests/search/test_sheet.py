@@ -82,4 +82,4 @@ def test_what_cannot_be_drawn(tmp_path):
 
 def test_a_hit_becomes_a_tile():
     tile = tile_of(Hit(2, 5, "/p/a.png", 0.75, 0.75, None, {}), mark=True)
-    assert tile == Tile("/p/a.png", ["#2   0.750", "0.750 base", "a.png"], True)
+    assert tile == Tile("/p/a.png", ["#2   0.750", "0.75", "a.png"], True)

@@ -86,7 +86,8 @@ def choose_refinement(
 
     usual = default_choice(grid)
     reference = per_query(usual)
-    best, best_value = usual, 0.0
+    idle = np.array_equal(reference, per_query(None))
+    best, best_value = None if idle else usual, 0.0
     rows: list[dict[str, Any]] = []
     for choice in (None, *candidates(grid)):
         values = per_query(choice)
