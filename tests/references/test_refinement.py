@@ -202,7 +202,7 @@ def test_rounding_of_a_query_does_not_show_in_its_scores(form: str) -> None:
     turn = torch.linspace(0.3, 1.2, 4000)[:, None]
     queries = turn.cos() * references[0] + turn.sin() * references[1]
     r = Refiner(
-        references, form, weight=1.0, temperature=0.1, kept=4,
+        references, form, weight=1.0, temperature=0.1, kept=8,
         text_mean=unit(1, 5, 8)[0] / 2, image_mean=unit(1, 6, 8)[0] / 2,
     )  # fmt: skip
     nudged = queries + 1e-7 * unit(4000, 4, 8)
