@@ -1,17 +1,17 @@
-"""Ten lines of mmref on what ``mmref demo`` wrote: ``python examples/quickstart.py [demo]``."""
+"""Load, compare, evaluate and search what ``mmref demo`` wrote; run it beside the folder demo."""
 
-import sys
 from pathlib import Path
 
 from mmref import MMRef, RetrievalDataset, Searcher, evaluate
 
-demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
-
+demo = Path("demo")
 model = MMRef.from_pretrained(demo / "mmref")
 test = RetrievalDataset.load(demo / "data").split("test")
+
 texts = model.encode_text(["a man in a red coat", "a woman with a blue bag"])
 images = model.encode_image(test.image_paths[:3])
-print(model.similarity(texts, images, refine=True).shape)
+scores = model.similarity(texts, images, refine=True)
+print(f"{len(texts)} captions x {len(images)} images: scores {list(scores.shape)}")
 
 report = evaluate(model, test, split="test")
 print(f"R@1 {report.t2i['R@1']:.1f}, mAP {report.t2i['mAP']:.1f}, chance {report.chance:.2f}")
