@@ -7,7 +7,7 @@ from mmref.config import Settings, dotted_names
 from mmref.metrics.protocols import METRICS
 
 if TYPE_CHECKING:
-    from mmref.training.trainer import Outcome
+    from mmref.training.outcome import Outcome
 
 _SHOWN_SKIPPED = 20
 _WAYS = {"unrefined": "cosine", "refined": "refined"}

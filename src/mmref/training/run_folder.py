@@ -30,7 +30,7 @@ from mmref.training.card import differing, model_card
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 
 if TYPE_CHECKING:
-    from mmref.training.trainer import Outcome
+    from mmref.training.outcome import Outcome
 
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"

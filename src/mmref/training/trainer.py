@@ -9,9 +9,8 @@ Example::
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
 
 from mmref.config import Settings
 from mmref.data.batches import Batch, ImageInputs, TrainingPairs, load_inputs
@@ -34,12 +32,13 @@ from mmref.metrics.protocols import Figures
 from mmref.model import MMRef, References, make_refiner
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from mmref.training.initialise import read_references, start_references
+from mmref.training.outcome import Outcome
 from mmref.training.schedule import learning_rate_factor, ramp
 from mmref.training.selection import choose_refinement, default_choice, validation_map
 from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
 from mmref.training.validation import (
     Validation,
-    balanced,
     encode_captions,
     encode_images,
     split_for_training,
@@ -50,41 +49,6 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the deep part, tried on validation
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, note); ``stage`` is "decode" or "train"."""
-
-
-@dataclass
-class Outcome:
-    """A finished training.
-
-    Attributes:
-        model: the best epoch's model with the refinement that validation chose.
-        best_epoch: 0 is the closed-form start.
-        epochs: epochs trained.
-        history: a row for each epoch: losses, validation mAP, seconds.
-        refinement_search: a row for each refinement tried on validation.
-        validation: figures of the model on the validation split, by name.
-        seconds: training time.
-        parameters: number of trained parameters, by part.
-        train: the training split (without objects held out for validation).
-        val: the validation split, or None.
-        notes: what the user must know.
-        figures: the validation figures with the values of each query, for intervals.
-        skipped: the images that could not be read.
-    """
-
-    model: MMRef
-    best_epoch: int
-    epochs: int
-    history: list[dict[str, Any]]
-    refinement_search: list[dict[str, Any]]
-    seconds: float
-    parameters: dict[str, int]
-    train: RetrievalDataset
-    val: RetrievalDataset | None
-    validation: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    figures: dict[str, Figures] = field(default_factory=dict)
-    skipped: tuple[SkippedImage, ...] = ()
 
 
 def train(
@@ -187,7 +151,7 @@ class Trainer:
         module = TrainingModule(self.encoder, objective)
         optimizer = make_optimizer(module, settings)
         self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
-        self._start_references(objective)
+        start_references(self.encoder, objective, self.pairs, self.accelerator.device)
         average = AveragedWeights(module, settings.training.average)
         self.state = TrainingState(module, prepared_optimizer, average)
 
@@ -418,61 +382,20 @@ class Trainer:
         finally:
             module.load_state_dict(present)
 
-    def _training_parts(self) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
-        """Each part's vectors of the distinct training captions and images, with objects."""
-        device = self.accelerator.device
-        captions, text_objects = self.pairs.caption_objects()
-        texts = encode_captions(self.encoder, [self.pairs.ids[c] for c in captions], device)
-        images = encode_images(self.encoder, self.pairs.inputs.tensor, device)
-        return texts, text_objects, images, torch.from_numpy(self.pairs.image_objects)
-
-    def _start_references(self, objective: Objective, parts: Iterable[int] | None = None) -> None:
-        """References start as the mean of both modalities' mean features, part by part."""
-        if not objective.banks:
-            return
-        self.encoder.eval()
-        texts, text_objects, images, image_objects = self._training_parts()
-        objects = torch.cat([text_objects, image_objects]).to(self.accelerator.device)
-        for number in parts if parts is not None else range(len(texts)):
-            features = torch.cat(
-                [balanced(texts[number], text_objects), balanced(images[number], image_objects)]
-            )
-            objective.bank(number).start_from(features.to(objects.device), objects)
-
     def _restart_references(self) -> None:
         """After the first epoch of a part from scratch: its means now tell objects apart."""
         objective = self.state.module.objective
         if not objective.banks or not self.settings.encoder.deep:
             return
         number = len(objective.banks) - 1
-        self._start_references(objective, [number])
+        start_references(self.encoder, objective, self.pairs, self.accelerator.device, [number])
         weight = objective.bank(number).weight
         self.state.average.tensors[f"objective.banks.{number}.weight"].copy_(weight.detach())
         self.state.optimizer.state.pop(weight, None)
 
     def _references(self, *, means: bool = True) -> References | None:
-        """The references at the parts' present shares; without ``means`` for a quick look."""
-        objective = self.state.module.objective
-        if not objective.banks:
-            return None
-        self.encoder.eval()
-        join = self.encoder.join
-        with torch.no_grad():
-            parts = tuple(part.float().cpu().clone() for part in objective.references())
-            vectors = join(parts)
-        text_mean = image_mean = torch.zeros(vectors.shape[1])
-        if means:
-            texts, _, images, _ = self._training_parts()
-            text_mean, image_mean = join(texts).mean(dim=0), join(images).mean(dim=0)
-        decoder = objective.decoder.state_dict() if objective.decoder is not None else {}
-        return References(
-            vectors,
-            self.pairs.objects,
-            text_mean,
-            image_mean,
-            {name: value.detach().cpu().clone() for name, value in decoder.items()},
-            parts if decoder else (),
-        )
+        objective, device = self.state.module.objective, self.accelerator.device
+        return read_references(self.encoder, objective, self.pairs, device, means=means)
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.training.patience

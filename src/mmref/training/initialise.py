@@ -1,0 +1,88 @@
+"""References during a training: where they start, and how they are read out."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from mmref.data.batches import TrainingPairs
+from mmref.encoders.parts import PartsEncoder
+from mmref.model import References
+from mmref.references.objective import Objective
+from mmref.training.validation import balanced, encode_captions, encode_images
+
+
+def start_references(
+    encoder: PartsEncoder,
+    objective: Objective,
+    pairs: TrainingPairs,
+    device: torch.device,
+    parts: Iterable[int] | None = None,
+) -> None:
+    """References start as the mean of both modalities' mean features, part by part (our choice).
+
+    Args:
+        encoder: in evaluation mode afterwards.
+        objective: whose references are set; nothing is done when it has none.
+        pairs: the training captions and images.
+        device: where the encoder is.
+        parts: the encoder's parts to do; all by default.
+    """
+    if not objective.banks:
+        return
+    texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device)
+    objects = torch.cat([text_objects, image_objects]).to(device)
+    for number in parts if parts is not None else range(len(texts)):
+        features = torch.cat(
+            [balanced(texts[number], text_objects), balanced(images[number], image_objects)]
+        )
+        objective.bank(number).start_from(features.to(device), objects)
+
+
+def read_references(
+    encoder: PartsEncoder,
+    objective: Objective,
+    pairs: TrainingPairs,
+    device: torch.device,
+    *,
+    means: bool = True,
+) -> References | None:
+    """The references at the parts' present shares; None when there are none.
+
+    Args:
+        encoder: in evaluation mode afterwards.
+        objective: holds the references and the decoder.
+        pairs: the training captions and images.
+        device: where the encoder is.
+        means: whether to encode the training set for the mean features; without, they are zero.
+    """
+    if not objective.banks:
+        return None
+    encoder.eval()
+    with torch.no_grad():
+        parts = tuple(part.float().cpu().clone() for part in objective.references())
+        vectors = encoder.join(parts)
+    text_mean = image_mean = torch.zeros(vectors.shape[1])
+    if means:
+        texts, _, images, _ = _training_vectors(encoder, pairs, device)
+        text_mean, image_mean = encoder.join(texts).mean(dim=0), encoder.join(images).mean(dim=0)
+    decoder = objective.decoder.state_dict() if objective.decoder is not None else {}
+    return References(
+        vectors,
+        pairs.objects,
+        text_mean,
+        image_mean,
+        {name: value.detach().cpu().clone() for name, value in decoder.items()},
+        parts if decoder else (),
+    )
+
+
+def _training_vectors(
+    encoder: PartsEncoder, pairs: TrainingPairs, device: torch.device
+) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
+    """Each part's vectors of the distinct training captions and images, with their objects."""
+    encoder.eval()
+    captions, text_objects = pairs.caption_objects()
+    texts = encode_captions(encoder, [pairs.ids[c] for c in captions], device)
+    images = encode_images(encoder, pairs.inputs.tensor, device)
+    return texts, text_objects, images, torch.from_numpy(pairs.image_objects)
