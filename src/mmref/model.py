@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -122,13 +123,15 @@ class MMRef:
         """Height and width of the pixels it takes, or None when it takes vectors."""
         return self.encoder.image_size
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all weights and of the refinement: two equal digests rank alike."""
         total = hashlib.sha256()
         parts = dict(self._module.state_dict())
         if self.references is not None:
             parts["references"] = self.references.vectors
+            parts["text_mean"] = self.references.text_mean
+            parts["image_mean"] = self.references.image_mean
         for name in sorted(parts):
             array = parts[name].detach().cpu().contiguous().numpy()
             total.update(f"{name}{array.dtype}{array.shape}".encode())

@@ -44,10 +44,7 @@ class TestDescribe:
         [
             1e4,
             1e-3,
-            pytest.param(
-                1e-7,
-                marks=pytest.mark.xfail(strict=True, reason="small features count as constant"),
-            ),
+            1e-7,
         ],
     )
     def test_the_unit_of_the_features_does_not_matter(self, scale: float) -> None:

@@ -49,7 +49,9 @@ def test_refined_blocks_are_the_refiners_similarity(scene, form, dense_bytes, mo
     expected = refiner.similarity(texts, images)
     assert torch.cat([scores(0, 7), scores(7, 40)]) == pytest.approx(expected.numpy(), abs=1e-5)
     back = refined_blocks(images, texts, refiner, ("image", "text"))
-    assert pytest.approx(expected.numpy(), abs=1e-5) == back(0, 60).T
+    # Queries are exact and the gallery is as stored: which side is rounded changes places.
+    near = 5e-4 if form == "posterior" else 1e-5
+    assert pytest.approx(expected.numpy(), abs=near) == back(0, 60).T
 
 
 @pytest.mark.parametrize("form", [None, *FORMS])

@@ -120,7 +120,6 @@ class TestContrastive:
         thrice = contrastive(similarity.repeat(3, 1), marks.repeat(3, 1), 0.1)
         assert thrice.item() == pytest.approx(3 * once.item(), rel=1e-6)
 
-    @pytest.mark.xfail(strict=True, reason="float() of a temperature that asks for its gradient")
     def test_temperature_may_be_learnt(self) -> None:
         temperature = torch.tensor(0.2, requires_grad=True)
         similarity, marks = torch.tensor([[0.1, 0.4]]), torch.tensor([[True, False]])

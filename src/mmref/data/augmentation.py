@@ -1,10 +1,12 @@
 """Augmentation of a batch of pixels at once, reproducible from one generator (our choice)."""
 
+import re
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SIDES = ("left", "right")
+_SIDE = re.compile(r"\b(?:left|right)", re.IGNORECASE)
 
 
 def mentions_side(caption: str) -> bool:
@@ -14,8 +16,7 @@ def mentions_side(caption: str) -> bool:
         >>> mentions_side("A bag on the Left."), mentions_side("a bright bag")
         (True, False)
     """
-    lowered = caption.lower()
-    return any(side in lowered.replace("bright", "") for side in _SIDES)
+    return _SIDE.search(caption) is not None
 
 
 def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None = None) -> Tensor:

@@ -132,7 +132,7 @@ class TrainingPairs:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of an epoch; the last, smaller batch is kept when it has two pairs."""
+        """Optimiser steps of an epoch; a single pair that is left over joins the last batch."""
         full, rest = divmod(len(self.pairs), self.settings.batch_size)
         return full + (1 if rest >= 2 else 0)
 
@@ -152,14 +152,16 @@ class TrainingPairs:
         settings = self.settings
         order = np.random.default_rng((settings.seed, number)).permutation(len(self.pairs))
         for step in range(self.steps):
-            rng = np.random.default_rng((settings.seed, number, step))
-            part = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            # step + 1: (seed, epoch, 0) would be the stream that drew the order.
+            rng = np.random.default_rng((settings.seed, number, step + 1))
+            stop = (step + 1) * settings.batch_size if step + 1 < self.steps else None
+            part = order[step * settings.batch_size : stop]
             yield self._batch(self.pairs[part], rng)
 
     def _batch(self, pairs: np.ndarray, rng: np.random.Generator) -> Batch:
         settings = self.settings
         plain = [self.ids[c] for c in pairs[:, 0]]
-        captions = list(plain)
+        captions, sided = list(plain), self.sided[pairs[:, 0]]
         mixed = np.flatnonzero(rng.random(len(pairs)) < settings.remix)
         if len(mixed):
             texts = []
@@ -167,6 +169,7 @@ class TrainingPairs:
                 others = self.by_object[pairs[k, 2]]
                 other = others[rng.integers(len(others))]
                 texts.append(remix(self.captions[pairs[k, 0]], self.captions[other], rng))
+            sided[mixed] = [mentions_side(text) for text in texts]
             for k, ids in zip(mixed, self.tokenise(texts), strict=True):  # type: ignore[operator]
                 captions[k] = ids
         if settings.word_dropout:
@@ -174,7 +177,7 @@ class TrainingPairs:
         images = self.inputs.tensor[torch.from_numpy(pairs[:, 1].copy())]
         if settings.augment and images.ndim == 4:
             chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            may = torch.from_numpy(~self.sided[pairs[:, 0]]) if settings.flip else None
+            may = torch.from_numpy(~sided) if settings.flip else None
             images = augment(images, chance, mirrored=may)
         return Batch(captions, plain, images, torch.from_numpy(pairs[:, 2].copy()))
 
@@ -188,6 +191,7 @@ def drop_words(ids: Sequence[int], share: float, rng: np.random.Generator) -> li
     """
     draw = rng.random(len(ids))
     kept = draw >= share
-    if len(ids) and not kept.any():
-        kept[draw.argmax()] = True
+    known = np.array([word != UNKNOWN for word in ids], dtype=bool)
+    if known.any() and not (kept & known).any():
+        kept[np.where(known, draw, -1.0).argmax()] = True
     return [word if keep else UNKNOWN for word, keep in zip(ids, kept, strict=True)]

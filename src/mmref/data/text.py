@@ -17,7 +17,8 @@ from torch import Tensor
 PADDING, UNKNOWN, MASK = 0, 1, 2
 SPECIAL = ("[PAD]", "[UNK]", "[MASK]")
 # A word is a run of letters and digits; scripts written without spaces count by character.
-_WORD = r"[\x{3040}-\x{30ff}\x{3400}-\x{9fff}]|[^\W_]+"
+_SINGLE = r"\x{3005}\x{3040}-\x{30ff}\x{3400}-\x{9fff}"
+_WORD = rf"[{_SINGLE}]|[^\W_{_SINGLE}]+"
 _PHRASE = re.compile(r"\s*(?:[,;.:!?]+|\band\b|\bwith\b|\bwearing\b)\s*", re.IGNORECASE)
 
 
@@ -35,6 +36,7 @@ class CaptionTokeniser:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # "[PAD]" in a caption is a word like any other
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
 
     @classmethod

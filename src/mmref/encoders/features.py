@@ -66,7 +66,7 @@ class FeaturesEncoder(PartsEncoder):
         self.mean.copy_(features.mean(dim=0))
         # A number that never varies in training says nothing: it must not blow up in test.
         deviation = features.std(dim=0, correction=0)
-        constant = deviation <= 1e-6 * (1 + self.mean.abs())
+        constant = deviation <= 1e-6 * self.mean.abs()  # up to rounding; whatever the unit
         self.deviation.copy_(torch.where(constant, torch.inf, deviation))
 
     def describe(self, images: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class PartsEncoder(nn.Module):
             "ngrams": {
                 "words": self.ngrams.words,
                 "pairs": self.ngrams.pairs.tolist(),
-                "idf": [round(float(x), 6) for x in self.ngrams.idf],
+                "idf": self.ngrams.idf.tolist(),
             },
         }
 

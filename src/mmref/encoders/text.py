@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmref.data.text import PADDING, CaptionTokeniser, NGramVocabulary, pad
+from mmref.data.text import MASK, PADDING, CaptionTokeniser, NGramVocabulary, pad
 from mmref.encoders.base import TextBatch
 
 
@@ -82,7 +82,8 @@ class DeepText(nn.Module):
         """Tensor[n, out], not normalised."""
         projected: Tensor = self.ngrams(batch)
         if self.transformer is not None:
-            projected = projected + self.transformer(batch.words)
+            known = (batch.words > MASK).any(dim=1, keepdim=True)
+            projected = projected + self.transformer(batch.words) * known
         return projected
 
 
@@ -96,9 +97,10 @@ class WordTransformer(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         nn.init.normal_(self.embedding.weight, std=0.05)
         self.position = nn.Parameter(torch.randn(length, width) * 0.02)
+        heads = next(n for n in range(max(1, width // 32), 0, -1) if width % n == 0)
         layer = nn.TransformerEncoderLayer(
             width,
-            max(1, width // 32),
+            heads,
             2 * width,
             dropout,
             "gelu",

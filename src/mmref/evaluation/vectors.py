@@ -134,7 +134,7 @@ def refined_blocks(
         extended = refiner.extended(right, modalities[1]).T
 
         def dense(start: int, stop: int) -> Tensor:
-            return refiner.extended(left[start:stop], modalities[0]) @ extended
+            return refiner.extended(left[start:stop], modalities[0], exact=True) @ extended
 
         return dense
 
@@ -142,7 +142,7 @@ def refined_blocks(
     base = right.float().cpu().T
 
     def sparse(start: int, stop: int) -> Tensor:
-        profiles = refiner.profiles(left[start:stop], modalities[0])
+        profiles = refiner.profiles(left[start:stop], modalities[0], exact=True)
         asked = _sparse(profiles, references).to_dense().T.contiguous()
         block = left[start:stop].float().cpu() @ base
         return block.add_(torch.sparse.mm(spread, asked).T, alpha=refiner.weight)

@@ -27,6 +27,13 @@ def same_object(anchors: Tensor, candidates: Tensor) -> Tensor:
     return anchors[:, None] == candidates[None, :]
 
 
+def positive_temperature(temperature: float | Tensor) -> None:
+    """Raise ValueError unless the temperature, learnt or not, is positive."""
+    value = float(temperature.detach() if isinstance(temperature, Tensor) else temperature)
+    if not value > 0:
+        raise ValueError(f"temperature must be positive, not {value}")
+
+
 def contrastive(similarity: Tensor, positives: Tensor, temperature: float | Tensor) -> Tensor:
     """L_CL, the sum over anchors (our choice of body for the paper's Eq. 2).
 
@@ -55,8 +62,7 @@ def contrastive(similarity: Tensor, positives: Tensor, temperature: float | Tens
             f"similarity {tuple(similarity.shape)} and positives "
             f"{tuple(positives.shape)} must have one shape"
         )
-    if float(temperature) <= 0:
-        raise ValueError(f"temperature must be positive, not {float(temperature)}")
+    positive_temperature(temperature)
     logits = similarity.float() / temperature
     # A finite floor, not -inf: an anchor without negatives must keep a finite gradient (zero).
     floor = torch.finfo(logits.dtype).min / 4

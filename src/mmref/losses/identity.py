@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmref.losses.contrastive import positive_temperature
+
 
 def identity(
     features: Tensor, weights: Tensor, objects: Tensor, temperature: float | Tensor
@@ -25,11 +27,11 @@ def identity(
         ValueError: the temperature is not positive.
 
     Example:
+        >>> import torch
         >>> x = torch.eye(2)
         >>> round(identity(x, 3 * x, torch.tensor([0, 1]), 1.0).item(), 4)
         0.3133
     """
-    if float(temperature) <= 0:
-        raise ValueError(f"temperature must be positive, not {float(temperature)}")
+    positive_temperature(temperature)
     logits = features @ F.normalize(weights, dim=-1).T
     return F.cross_entropy(logits.float() / temperature, objects)

@@ -39,7 +39,8 @@ class Profiles:
 
     Attributes:
         indices: references kept, int32 Tensor[n, s], or None.
-        values: square roots of their posteriors, descending, float16 Tensor[n, s], or None.
+        values: square roots of their posteriors, descending, Tensor[n, s], or
+            None; float16 as stored, float32 of a query.
         dense: unit vectors G^(1/2) x, float32 Tensor[n, d], or None.
     """
 
@@ -126,12 +127,15 @@ class Refiner:
         self.means = {"text": text_mean, "image": image_mean}
         self._root = None if form == "posterior" else gram_root(self.references)
 
-    def profiles(self, features: Tensor, modality: str) -> Profiles:
-        """The stored form of the features' profiles.
+    def profiles(self, features: Tensor, modality: str, *, exact: bool = False) -> Profiles:
+        """The features' profiles, by default in their stored form.
 
         Args:
-            features: L2-normalised, Tensor[n, d].
+            features: L2-normalised, Tensor[n, d]. A zero vector (a caption without any known
+                word) has a profile of zeros: it is equally near to every image.
             modality: ``text`` or ``image``; only ``centred`` treats them apart.
+            exact: for queries: nothing is rounded to half precision, where an error of 1e-7 (from
+                another batch size) can become one of 1e-4.
 
         Raises:
             ValueError: an unknown modality or a wrong dimension.
@@ -144,13 +148,17 @@ class Refiner:
                 f"not {tuple(features.shape)}"
             )
         features = features.detach().float().cpu()
+        known = (features != 0).any(dim=1, keepdim=True)
         if self._root is not None:
             mean = self.means[modality] if self.form == "centred" else None
             centred = features if mean is None else features - mean.float().cpu()
-            return Profiles(dense=F.normalize(centred @ self._root, dim=-1))
+            return Profiles(dense=F.normalize(centred @ self._root, dim=-1) * known)
         posterior = torch.softmax(features @ self.references.T / self.temperature, dim=-1)
         top = posterior.sqrt().topk(self.kept, dim=-1)
-        return Profiles(indices=top.indices.to(torch.int32), values=top.values.half())
+        values = top.values * known
+        return Profiles(
+            indices=top.indices.to(torch.int32), values=values if exact else values.half()
+        )
 
     def reference_similarity(self, queries: Profiles, gallery: Profiles) -> Tensor:
         """S_ref of every query and gallery feature, Tensor[q, g], at most 1."""
@@ -169,20 +177,21 @@ class Refiner:
             Tensor[q, g].
         """
         reference = self.reference_similarity(
-            self.profiles(texts, "text"), self.profiles(images, "image")
+            self.profiles(texts, "text", exact=True), self.profiles(images, "image")
         )
         return texts.float().cpu() @ images.float().cpu().T + self.weight * reference
 
-    def extended(self, features: Tensor, modality: str) -> Tensor:
+    def extended(self, features: Tensor, modality: str, *, exact: bool = False) -> Tensor:
         """One vector per feature whose inner product is S (all forms).
 
         ``[x ; sqrt(weight) * profile]``: d + d numbers for ``linear`` and ``centred``, d + m for
-        ``posterior`` (spread out: meant for evaluation in blocks, not for storage).
+        ``posterior`` (spread out: meant for evaluation in blocks, not for storage). Queries are
+        to be ``exact``, as in :meth:`profiles`.
 
         Returns:
             Tensor[n, d + d] or Tensor[n, d + m].
         """
-        profiles = self.profiles(features, modality)
+        profiles = self.profiles(features, modality, exact=exact)
         dense = profiles.dense if profiles.dense is not None else self._spread(profiles)
         return torch.cat([features.float().cpu(), self.weight**0.5 * dense], dim=1)
 

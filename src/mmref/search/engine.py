@@ -337,7 +337,7 @@ class Searcher:
 
 @torch.inference_mode()
 def _profile(refiner: Refiner, vector: Vector, modality: str) -> Arrays:
-    profiles: Profiles = refiner.profiles(torch.from_numpy(vector[None]), modality)
+    profiles: Profiles = refiner.profiles(torch.from_numpy(vector[None]), modality, exact=True)
     return profiles.to_arrays()
 
 
