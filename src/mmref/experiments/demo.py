@@ -109,7 +109,9 @@ def settings_for(
         few = len(dataset) <= MOST_PIXELS
         values = {"encoder.kind": encoder or ("compact" if few else "features")}
     settings, notes = fitting_settings(dataset, Settings().with_values(values), values)
-    epochs = affordable_epochs(dataset, settings, seconds)
+    # In a process of its own: its memory is free again when the trainings start.
+    with _one_thread(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        epochs = pool.submit(affordable_epochs, dataset, settings, seconds).result()
     settings = settings.with_values({"training.epochs": epochs})
     notes.append(f"{epochs} epochs each, as many as {seconds:.0f} s allow on this machine")
     return {"base": settings.base_objective(), "MMRef": settings}, notes
