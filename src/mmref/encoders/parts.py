@@ -114,7 +114,7 @@ class PartsEncoder(nn.Module):
         """Parts -> vectors whose cosine is the parts' cosines weighted by their shares."""
         if len(parts) == 1:
             return parts[0]
-        share = self.deep_share
+        share = self.deep_share.to(parts[0].device)
         return torch.cat([parts[0] * (1 - share).sqrt(), parts[1] * share.sqrt()], dim=1)
 
     def encode_text(self, batch: TextBatch) -> Tensor:

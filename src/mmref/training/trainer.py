@@ -212,7 +212,7 @@ class Trainer:
     def _precision(self) -> str:
         wanted = self.settings.training.precision
         if wanted == "auto":
-            # On CPUs bf16 slowed the compact encoder down (benchmarks/precision.py).
+            # Few CPUs have bf16 units; --set training.precision=bf16 tries it (not measured).
             return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
         return "no" if wanted == "fp32" else "bf16"
 
