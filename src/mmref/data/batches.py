@@ -3,7 +3,7 @@
 So a training that is resumed after an epoch sees what an uninterrupted one would have seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from mmref.config import TrainingSettings
 from mmref.data.augmentation import augment, mentions_side
 from mmref.data.dataset import RetrievalDataset
-from mmref.data.images import SkippedImage, load_pixels
+from mmref.data.images import Progress, SkippedImage, load_pixels
 from mmref.data.text import UNKNOWN, remix
 from mmref.errors import DataError
 
@@ -55,7 +55,7 @@ def load_inputs(
     image_size: tuple[int, int] | None,
     *,
     most_unreadable: float = 0.1,
-    progress: object = None,
+    progress: Progress | None = None,
 ) -> ImageInputs:
     """Decode a data set's pixels, or take its features when ``image_size`` is None.
 
@@ -73,7 +73,7 @@ def load_inputs(
         dataset,
         image_size,
         max_bad_share=most_unreadable,
-        progress=progress,  # type: ignore[arg-type]
+        progress=progress,
     )
     return ImageInputs(torch.from_numpy(cache.pixels), cache.rows, tuple(cache.skipped))
 
@@ -95,7 +95,7 @@ class TrainingPairs:
         self,
         dataset: RetrievalDataset,
         inputs: ImageInputs,
-        tokenise: object,
+        tokenise: Callable[[Sequence[str]], list[list[int]]],
         settings: TrainingSettings,
     ) -> None:
         self.inputs, self.settings = inputs, settings
@@ -121,7 +121,7 @@ class TrainingPairs:
         self.pairs = np.array(pairs, dtype=np.int64)
         self.image_objects = np.array([number[names[row]] for row in inputs.rows], dtype=np.int64)
         self.tokenise = tokenise
-        self.ids: list[list[int]] = tokenise(self.captions)  # type: ignore[operator]
+        self.ids: list[list[int]] = tokenise(self.captions)
         self.sided = np.array([mentions_side(c) for c in self.captions], dtype=bool)
         self.by_object: list[list[int]] = [[] for _ in self.objects]
         for caption, obj in dict.fromkeys(zip(self.pairs[:, 0], self.pairs[:, 2], strict=True)):
@@ -170,7 +170,7 @@ class TrainingPairs:
                 other = others[rng.integers(len(others))]
                 texts.append(remix(self.captions[pairs[k, 0]], self.captions[other], rng))
             sided[mixed] = [mentions_side(text) for text in texts]
-            for k, ids in zip(mixed, self.tokenise(texts), strict=True):  # type: ignore[operator]
+            for k, ids in zip(mixed, self.tokenise(texts), strict=True):
                 captions[k] = ids
         if settings.word_dropout:
             captions = [drop_words(ids, settings.word_dropout, rng) for ids in captions]
