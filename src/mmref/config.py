@@ -50,15 +50,31 @@ class EncoderSettings(_Settings):
 
 
 class LossSettings(_Settings):
-    """The base objective."""
+    """The base objective, and what other methods add to it."""
 
-    temperature: float = Field(0.1, gt=0, description="tau of the pairs")
+    kind: Literal["contrastive", "pairwise", "sdm", "tal", "cmpm", "triplet"] = Field(
+        "contrastive",
+        description="contrastive: InfoNCE by object; pairwise: only the pair itself is positive; "
+        "sdm: IRRA's; tal: RDE's; cmpm: Zhang & Lu's; triplet: hardest negatives",
+    )
+    temperature: float = Field(0.1, gt=0, description="tau of the pairs; triplet has none")
+    margin: float = Field(0.2, ge=0, le=2, description="of tal and triplet")
     identity_weight: float = Field(0.0, ge=0, description="the ID control's weight")
+    cmpc_weight: float = Field(0.0, ge=0, description="cross-modal projection classification's")
+    masked_words_weight: float = Field(
+        0.0, ge=0, description="IRRA's: masked words are predicted from the caption's own image"
+    )
 
 
 class ReferenceSettings(_Settings):
     """The references: a, b, c of the total loss and how R is trained."""
 
+    kind: Literal["learned", "mean", "ema"] = Field(
+        "learned",
+        description="learned: by fusion; mean: of each object's features, anew each epoch; "
+        "ema: their moving average over the batches",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="ema: what is kept at a batch")
     fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
     reconstruction_weight: float = Field(0.2, ge=0, description="b")
     words_weight: float = Field(0.3, ge=0, description="of the object's words a feature names")
@@ -68,12 +84,18 @@ class ReferenceSettings(_Settings):
     learning_rate: float = Field(3e-3, gt=0)
     tokens: int = Field(4, ge=1, le=64, description="key/value tokens made from a reference")
     decoder_width: int = Field(64, ge=16, le=1024, multiple_of=4)
-    mask_rate: float = Field(0.4, gt=0, lt=1)
+    mask_rate: float = Field(0.4, gt=0, lt=1, description="of loss.masked_words_weight too")
+
+    @property
+    def learned(self) -> bool:
+        """Whether references are parameters, not prototypes."""
+        return self.kind == "learned"
 
     @property
     def used(self) -> bool:
-        """Whether references take part at all."""
-        return max(self.fusion_weight, self.guidance_weight, self.reconstruction_weight) > 0
+        """Whether references take part at all; prototypes do in refinement at the least."""
+        weights = self.fusion_weight, self.guidance_weight, self.reconstruction_weight
+        return not self.learned or max(weights) > 0
 
 
 class RefinementSettings(_Settings):
@@ -133,12 +155,31 @@ class Settings(_Settings):
     def _fits(self) -> "Settings":
         if self.references.reconstruction_weight > 0 and self.references.fusion_weight == 0:
             raise ValueError("references.reconstruction_weight needs references.fusion_weight > 0")
+        if not self.references.learned:
+            learning = {
+                "references.fusion_weight": self.references.fusion_weight,
+                "references.reconstruction_weight": self.references.reconstruction_weight,
+                "loss.identity_weight": self.loss.identity_weight,
+                "loss.cmpc_weight": self.loss.cmpc_weight,
+            }
+            idle = " and ".join(f"{name}=0" for name, weight in learning.items() if weight > 0)
+            if idle:
+                raise ValueError(
+                    f"references.kind {self.references.kind} has nothing that learns: set {idle}"
+                )
         return self
 
     def base_objective(self) -> "Settings":
-        """The same without anything that joins captions of one object: the baseline."""
+        """The same without anything that joins captions of one object: the baseline.
+
+        ``loss.kind`` stays.
+        """
         return self.with_values(
             {
+                "loss.identity_weight": 0,
+                "loss.cmpc_weight": 0,
+                "loss.masked_words_weight": 0,
+                "references.kind": "learned",
                 "references.fusion_weight": 0,
                 "references.reconstruction_weight": 0,
                 "references.guidance_weight": 0,

@@ -3,22 +3,45 @@
 ``L = L_base + a L_fuse + b L_rec + c L_rgrl + e L_words``. The first four are the paper's; the
 weights, that c grows from 0 in the first epochs, and L_words (``words.py``) are our choices. With
 a = b = c = e = 0 it is the base objective; with ``loss.identity_weight`` instead, the ID control,
-whose weights then serve as references.
+whose weights then serve as references, as those of ``loss.cmpc_weight`` do.
+
+L_base is one of ``LOSSES``, by ``loss.kind``. References are learnt or, by ``references.kind``,
+prototypes; those that follow the batches move in ``forward`` while training, after the losses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmref.config import Settings
+from mmref.config import LossSettings, ReferenceSettings, Settings
 from mmref.data.text import mask_words
+from mmref.losses.cmpm import cmpc, cmpm
 from mmref.losses.contrastive import symmetric_contrastive
 from mmref.losses.identity import identity
+from mmref.losses.pairwise import pairwise
+from mmref.losses.sdm import sdm
+from mmref.losses.tal import tal
+from mmref.losses.triplet import triplet
 from mmref.references.bank import ReferenceBank, fusion, guidance
+from mmref.references.masked_words import MaskedWords
+from mmref.references.prototypes import PrototypeBank
 from mmref.references.reconstruction import ReconstructionDecoder, reconstruction
 from mmref.references.words import WordGuidance
+
+Loss = Callable[[Tensor, Tensor, Tensor, LossSettings], Tensor]
+"""(texts, images, objects, settings) -> scalar, of one part's L2-normalised features."""
+
+LOSSES: dict[str, Loss] = {
+    "contrastive": lambda t, v, o, s: symmetric_contrastive(t, v, o, s.temperature),
+    "pairwise": lambda t, v, o, s: pairwise(t, v, s.temperature),
+    "sdm": lambda t, v, o, s: sdm(t, v, o, s.temperature),
+    "tal": lambda t, v, o, s: tal(t, v, o, s.margin, s.temperature),
+    "cmpm": lambda t, v, o, s: cmpm(t, v, o, s.temperature),
+    "triplet": lambda t, v, o, s: triplet(t, v, o, s.margin),
+}
+"""``loss.kind`` -> L_base. A new loss is a line here and a name in the settings."""
 
 
 class Objective(nn.Module):
@@ -44,10 +67,10 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.vocabulary = settings, vocabulary
-        references = settings.references
-        needs_banks = references.used or settings.loss.identity_weight > 0
+        references, loss = settings.references, settings.loss
+        needs_banks = references.used or max(loss.identity_weight, loss.cmpc_weight) > 0
         self.banks = nn.ModuleList(
-            ReferenceBank(objects, dimension) for dimension in dimensions if needs_banks
+            new_bank(references, objects, dimension) for dimension in dimensions if needs_banks
         )
         self.words = (
             WordGuidance(objects, dimensions[-1], vocabulary)
@@ -55,15 +78,17 @@ class Objective(nn.Module):
             else None
         )
         self.decoder = (
-            ReconstructionDecoder(
-                vocabulary,
-                sum(dimensions),
-                width=references.decoder_width,
-                tokens=references.tokens,
-                length=settings.encoder.caption_length,
-                dropout=settings.encoder.dropout,
-            )
+            _new_decoder(settings, vocabulary, sum(dimensions))
             if references.reconstruction_weight > 0
+            else None
+        )
+        self.masked_words = (
+            MaskedWords(
+                _new_decoder(settings, vocabulary, sum(dimensions)),
+                vocabulary,
+                references.mask_rate,
+            )
+            if loss.masked_words_weight > 0
             else None
         )
 
@@ -97,8 +122,9 @@ class Objective(nn.Module):
             ramp: 0 to 1, the share of c in force.
 
         Returns:
-            ``base``, those of ``fusion``, ``guidance``, ``reconstruction``, ``words`` and
-            ``identity`` that are in use, unweighted, and ``total``.
+            ``base``, those of ``fusion``, ``guidance``, ``reconstruction``, ``words``,
+            ``identity``, ``cmpc`` and ``masked_words`` that are in use, unweighted, and
+            ``total``.
         """
         references = self.references()
         sums: dict[str, Tensor] = {}
@@ -117,17 +143,20 @@ class Objective(nn.Module):
         if self.words is not None:
             features, both = torch.cat([texts[-1], images[-1]]), torch.cat([objects, objects])
             losses["words"] = self.words(features, both)
+        if self.masked_words is not None:
+            losses["masked_words"] = self.masked_words(images, words, rng)
         weights = self._weights(ramp)
         losses["total"] = torch.stack([weights[n] * loss for n, loss in losses.items()]).sum()
+        if self.training:
+            self._follow(texts, images, objects)
         return losses
 
     def _part(
         self, text: Tensor, image: Tensor, objects: Tensor, references: Tensor | None
     ) -> dict[str, Tensor]:
         weights, tau = self.settings.references, self.settings.references.temperature
-        losses = {
-            "base": symmetric_contrastive(text, image, objects, self.settings.loss.temperature)
-        }
+        loss = self.settings.loss
+        losses = {"base": LOSSES[loss.kind](text, image, objects, loss)}
         if references is None:
             return losses
         features, both = torch.cat([text, image]), torch.cat([objects, objects])
@@ -135,9 +164,17 @@ class Objective(nn.Module):
             losses["fusion"] = fusion(references, features, both, tau)
         if weights.guidance_weight > 0:
             losses["guidance"] = guidance(references, features, both, tau)
-        if self.settings.loss.identity_weight > 0:
+        if loss.identity_weight > 0:
             losses["identity"] = identity(features, references, both, tau)
+        if loss.cmpc_weight > 0:
+            losses["cmpc"] = cmpc(text, image, references, objects, tau)
         return losses
+
+    def _follow(self, texts: Sequence[Tensor], images: Sequence[Tensor], objects: Tensor) -> None:
+        both = torch.cat([objects, objects])
+        for bank, text, image in zip(self.banks, texts, images, strict=False):
+            if isinstance(bank, PrototypeBank):
+                bank.follow(torch.cat([text, image]), both)
 
     def _weights(self, ramp: float) -> dict[str, float]:
         references = self.settings.references
@@ -146,6 +183,31 @@ class Objective(nn.Module):
             "fusion": references.fusion_weight,
             "guidance": ramp * references.guidance_weight,
             "identity": self.settings.loss.identity_weight,
+            "cmpc": self.settings.loss.cmpc_weight,
+            "masked_words": self.settings.loss.masked_words_weight,
             "words": references.words_weight,
             "reconstruction": references.reconstruction_weight,
         }
+
+
+def new_bank(settings: ReferenceSettings, objects: int, dimension: int) -> ReferenceBank:
+    """The references of one part: learnt, or prototypes by ``references.kind``.
+
+    Example:
+        >>> type(new_bank(ReferenceSettings(kind="ema"), 3, 4)).__name__
+        'PrototypeBank'
+    """
+    if settings.learned:
+        return ReferenceBank(objects, dimension)
+    return PrototypeBank(objects, dimension, settings.momentum if settings.kind == "ema" else None)
+
+
+def _new_decoder(settings: Settings, vocabulary: int, dimension: int) -> ReconstructionDecoder:
+    return ReconstructionDecoder(
+        vocabulary,
+        dimension,
+        width=settings.references.decoder_width,
+        tokens=settings.references.tokens,
+        length=settings.encoder.caption_length,
+        dropout=settings.encoder.dropout,
+    )

@@ -58,7 +58,7 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
         {"params": started, "lr": training.learning_rate},
         {"params": deep, "lr": training.deep_learning_rate},
     ]
-    if module.objective.banks:
+    if list(module.objective.banks.parameters()):
         groups.append(
             {
                 "params": list(module.objective.banks.parameters()),
@@ -68,7 +68,11 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
         )
     groups += [
         {"params": list(extra.parameters()), "lr": training.deep_learning_rate}
-        for extra in (module.objective.decoder, module.objective.words)
+        for extra in (
+            module.objective.decoder,
+            module.objective.words,
+            module.objective.masked_words,
+        )
         if extra is not None
     ]
     groups = [group for group in groups if group["params"]]

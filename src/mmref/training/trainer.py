@@ -224,6 +224,8 @@ class Trainer:
         rates = [
             group.setdefault("initial_lr", group["lr"]) for group in state.optimizer.param_groups
         ]
+        if number > 0:
+            self._renew_prototypes()
         # A module's own chance (dropout) too is a function of (seed, epoch).
         torch.manual_seed((settings.seed * 1_000_003 + number + 1) % 2**63)
         self.prepared.train()
@@ -282,6 +284,7 @@ class Trainer:
         }
         if self.validation is not None:
             with self._averaged():
+                self._renew_prototypes()
                 row |= self._score()
             state.keep_best(row["refined_mAP"] if row["refined_mAP"] is not None else row["mAP"])
         state.history.append(row)
@@ -330,6 +333,7 @@ class Trainer:
         state, validation = self.state, self.validation
         state.module.load_state_dict(state.best if validation else state.average.tensors)
         self.encoder.eval()
+        self._renew_prototypes()
         references, choice = self._references(), None
         rows: list[dict[str, Any]] = []
         figures: dict[str, Figures] = {}
@@ -353,6 +357,7 @@ class Trainer:
             "encoder": self.encoder,
             "references": objective.banks,
             "decoder": objective.decoder,
+            "masked_words": objective.masked_words,
         }
         return Outcome(
             MMRef(self.encoder.cpu(), self.settings, references, choice, self.folder),
@@ -392,6 +397,12 @@ class Trainer:
         weight = objective.bank(number).weight
         self.state.average.tensors[f"objective.banks.{number}.weight"].copy_(weight.detach())
         self.state.optimizer.state.pop(weight, None)
+
+    def _renew_prototypes(self) -> None:
+        """Prototypes of kind ``mean`` become those of the present encoder; it is left in eval."""
+        if self.settings.references.kind == "mean":
+            objective, device = self.state.module.objective, self.accelerator.device
+            start_references(self.encoder, objective, self.pairs, device)
 
     def _references(self, *, means: bool = True) -> References | None:
         objective, device = self.state.module.objective, self.accelerator.device
