@@ -67,6 +67,10 @@ def test_a_missing_file_is_named(tmp_path):
         ("refinement.forms", "[square]", "refinement.forms"),
         ("training.learning_rate", "0", "training.learning_rate"),
         ("references.fusion_weight", "0", "needs references.fusion_weight > 0"),
+        ("loss.kind", "infonce", "loss.kind"),
+        ("loss.margin", "-0.1", "loss.margin"),
+        ("references.momentum", "1", "references.momentum"),
+        ("references.kind", "median", "references.kind"),
     ],
 )
 def test_unknown_names_and_values_out_of_range(name, value, message):
@@ -119,3 +123,33 @@ def test_references_are_used_unless_all_weights_are_zero():
     none = {f"references.{part}_weight": 0 for part in ("fusion", "guidance", "reconstruction")}
     assert Settings().references.used
     assert not Settings().with_values(none).references.used
+
+
+def test_prototypes_take_nothing_that_learns():
+    idle = r"mean has nothing that learns: set references.fusion_weight=0 and references.reconst"
+    with pytest.raises(ConfigError, match=idle):
+        Settings().with_values({"references.kind": "mean"})
+    still = {"references.fusion_weight": 0, "references.reconstruction_weight": 0}
+    for name in ("loss.identity_weight", "loss.cmpc_weight"):
+        with pytest.raises(ConfigError, match=f"ema has nothing that learns: set {name}=0$"):
+            Settings().with_values({"references.kind": "ema", **still, name: 1})
+    settings = Settings().with_values({"references.kind": "ema", **still})
+    assert settings.references.used
+    assert not settings.references.learned
+
+
+def test_the_base_objective_joins_no_captions_whatever_it_starts_from():
+    loud = Settings().with_values(
+        {
+            "loss.kind": "tal",
+            "loss.identity_weight": 1,
+            "loss.cmpc_weight": 1,
+            "loss.masked_words_weight": 1,
+        }
+    )
+    quiet = loud.base_objective()
+    assert quiet == Settings().base_objective().with_values({"loss.kind": "tal"})
+    means = quiet.with_values({"references.kind": "mean", "references.guidance_weight": 1})
+    assert means.references.used
+    assert means.base_objective() == quiet
+    assert not quiet.references.used

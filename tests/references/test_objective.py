@@ -1,15 +1,23 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from mmref.config import Settings
+from mmref.config import LossSettings, Settings
 from mmref.data.text import mask_words
 from mmref.encoders.build import new_encoder, tokeniser_for
+from mmref.losses.cmpm import cmpc, cmpm
 from mmref.losses.contrastive import symmetric_contrastive
 from mmref.losses.identity import identity
+from mmref.losses.pairwise import pairwise
+from mmref.losses.sdm import sdm
+from mmref.losses.tal import tal
+from mmref.losses.triplet import triplet
 from mmref.references.bank import fusion, guidance
-from mmref.references.objective import Objective
+from mmref.references.objective import LOSSES, Objective
+from mmref.references.prototypes import PrototypeBank
 from mmref.references.reconstruction import reconstruction
 
 M, PARTS, VOCABULARY = 6, (5, 3), 12
@@ -137,6 +145,130 @@ class TestNamedLosses:
         memory = torch.cat(objective.references(), dim=1)[OBJECTS]
         expected = reconstruction(objective.decoder, WORDS, copy, masked, memory)
         assert losses["reconstruction"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+BY_HAND = {
+    "contrastive": lambda t, v: symmetric_contrastive(t, v, OBJECTS, 0.07),
+    "pairwise": lambda t, v: pairwise(t, v, 0.07),
+    "sdm": lambda t, v: sdm(t, v, OBJECTS, 0.07),
+    "tal": lambda t, v: tal(t, v, OBJECTS, 0.3, 0.07),
+    "cmpm": lambda t, v: cmpm(t, v, OBJECTS, 0.07),
+    "triplet": lambda t, v: triplet(t, v, OBJECTS, 0.3),
+}
+
+
+class TestBaseLosses:
+    def test_every_kind_of_the_settings_has_one(self) -> None:
+        kinds = get_args(LossSettings.model_fields["kind"].annotation)
+        assert set(LOSSES) == set(kinds) == set(BY_HAND)
+
+    @pytest.mark.parametrize("kind", list(LOSSES))
+    def test_the_base_is_the_named_loss(self, kind: str) -> None:
+        objective = made(**BASE_ALONE, loss__kind=kind, loss__temperature=0.07, loss__margin=0.3)
+        losses, inputs = call(objective)
+        pairs = zip(inputs[:2], inputs[2:], strict=True)
+        expected = sum(BY_HAND[kind](text, image).item() for text, image in pairs) / 2
+        assert losses["base"].item() == pytest.approx(expected, rel=1e-6)
+        assert set(losses) == {"base", "total"}
+        for gradient in slopes(losses["total"], inputs):
+            assert gradient.abs().sum() > 1e-3
+
+    def test_losses_differ(self) -> None:
+        values = {
+            round(call(made(**BASE_ALONE, loss__kind=kind))[0]["base"].item(), 4)
+            for kind in LOSSES
+            if kind != "cmpm"  # with unit features it is sdm
+        }
+        assert len(values) == len(LOSSES) - 1
+
+
+class TestOtherMethodsParts:
+    def test_cmpc_shares_the_control_s_weights_as_references(self) -> None:
+        objective = made(**BASE_ALONE, loss__kind="cmpm", loss__cmpc_weight=0.5)
+        losses, inputs = call(objective)
+        tau = objective.settings.references.temperature
+        expected = sum(
+            cmpc(text, image, r, OBJECTS, tau).item()
+            for text, image, r in zip(inputs[:2], inputs[2:], objective.references(), strict=True)
+        )
+        assert losses["cmpc"].item() == pytest.approx(expected / 2, rel=1e-5)
+        total = losses["base"] + 0.5 * losses["cmpc"]
+        assert losses["total"].item() == pytest.approx(total.item(), rel=1e-6)
+        for gradient in slopes(losses["cmpc"], [*inputs, *objective.banks.parameters()]):
+            assert gradient.abs().sum() > 1e-3
+
+    def test_masked_words_teach_images_and_no_text_or_reference(self) -> None:
+        objective = made(loss__masked_words_weight=2.0)
+        losses, inputs = call(objective)
+        found = slopes(losses["masked_words"], inputs)
+        assert found[:2] == (None, None)
+        for gradient in found[2:]:
+            assert gradient.abs().sum() > 1e-3
+        assert set(slopes(losses["masked_words"], list(objective.banks.parameters()))) == {None}
+        assert objective.masked_words.decoder is not objective.decoder
+        without = made()
+        rest, _ = call(without)
+        total = rest["total"] + 2 * losses["masked_words"]
+        assert losses["total"].item() == pytest.approx(total.item(), rel=1e-5)
+
+    def test_they_are_absent_by_default(self) -> None:
+        objective = made()
+        assert objective.masked_words is None
+        assert not {"cmpc", "masked_words"} & set(call(objective)[0])
+
+
+PROTOTYPES = {
+    "references__fusion_weight": 0,
+    "references__reconstruction_weight": 0,
+    "references__momentum": 0.5,
+}
+
+
+class TestPrototypes:
+    def test_guidance_is_by_the_prototypes_before_the_batch(self) -> None:
+        objective = made(**PROTOTYPES, references__kind="ema")
+        before = [bank().clone() for bank in objective.banks]
+        losses, inputs = call(objective)
+        tau, both = objective.settings.references.temperature, torch.cat([OBJECTS, OBJECTS])
+        expected = [
+            guidance(r, torch.cat([text, image]), both, tau).item()
+            for r, text, image in zip(before, inputs[:2], inputs[2:], strict=True)
+        ]
+        assert losses["guidance"].item() == pytest.approx(sum(expected) / 2, rel=1e-5)
+        assert set(losses) == {"base", "guidance", "total"}
+        for gradient in slopes(losses["guidance"], inputs):  # after the prototypes have moved
+            assert gradient.abs().sum() > 1e-3
+
+    def test_moving_averages_follow_each_part_of_both_sides(self) -> None:
+        objective = made(**PROTOTYPES, references__kind="ema")
+        alone = [PrototypeBank(M, d, 0.5) for d in PARTS]
+        for bank, own in zip(alone, objective.banks, strict=True):
+            bank.load_state_dict(own.state_dict())
+        _, inputs = call(objective)
+        for bank, own, text, image in zip(
+            alone, objective.banks, inputs[:2], inputs[2:], strict=True
+        ):
+            before = own().clone()
+            bank.follow(torch.cat([text, image]), torch.cat([OBJECTS, OBJECTS]))
+            assert torch.equal(before, bank())
+        assert list(objective.parameters()) == []
+
+    @pytest.mark.parametrize("kind", ["ema", "mean", "learned"])
+    def test_nothing_but_moving_averages_in_training_moves(self, kind: str) -> None:
+        weights = PROTOTYPES if kind != "learned" else {}
+        objective = made(**weights, references__kind=kind)
+        before = [bank().detach().clone() for bank in objective.banks]
+        call(objective.eval())
+        assert all(torch.equal(a, b()) for a, b in zip(before, objective.banks, strict=True))
+        call(objective.train())
+        moved = [not torch.equal(a, b()) for a, b in zip(before, objective.banks, strict=True)]
+        assert moved == [kind == "ema"] * 2
+
+    def test_without_guidance_they_are_there_for_refinement(self) -> None:
+        objective = made(**PROTOTYPES, references__kind="mean", references__guidance_weight=0)
+        losses, _ = call(objective)
+        assert set(losses) == {"base", "total"}
+        assert [r.shape for r in objective.references()] == [(M, d) for d in PARTS]
 
 
 class TestGradients:

@@ -50,6 +50,7 @@ def step(state, inputs, seed=0):
 def test_each_trained_parameter_has_one_group_with_its_rate(train_set):
     state, _ = new_state(
         train_set,
+        loss__masked_words_weight=1,
         training__learning_rate=0.001,
         training__deep_learning_rate=0.002,
         references__learning_rate=0.003,
@@ -140,3 +141,22 @@ def test_a_state_of_another_architecture_is_refused(train_set):
     del facts["updates"]
     with pytest.raises(ModelError, match="does not fit this training"):
         one.restore(one.tensors(), facts)
+
+
+def test_moving_averages_are_restored_and_go_on_bit_for_bit(train_set):
+    values = {
+        "references__kind": "ema",
+        "references__fusion_weight": 0,
+        "references__reconstruction_weight": 0,
+    }
+    one, inputs = new_state(train_set, **values)
+    start = one.module.objective.bank(0)().clone()
+    step(one, inputs)
+    assert not torch.equal(one.module.objective.bank(0)(), start)
+    two, _ = new_state(train_set, seed=9, **values)
+    two.restore({k: v.clone() for k, v in one.tensors().items()}, one.facts())
+    for state in (one, two):
+        step(state, inputs, 4)
+    wanted, found = one.tensors(), two.tensors()
+    assert {f"{where}.objective.banks.0.weight" for where in ("module", "average")} <= set(wanted)
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)

@@ -186,6 +186,99 @@ def test_the_id_control_refines_by_its_own_weights(features):
     assert outcome.model.references.parts == ()
 
 
+@pytest.mark.parametrize(
+    ("values", "losses"),
+    [
+        ({"loss.kind": "tal", "loss.margin": 0.1}, set()),
+        ({"loss.kind": "cmpm", "loss.cmpc_weight": 1}, {"cmpc"}),
+        (
+            {"loss.kind": "sdm", "loss.identity_weight": 1, "loss.masked_words_weight": 1},
+            {"identity", "masked_words"},
+        ),
+    ],
+)
+def test_methods_of_others_train_by_the_same_loop(features, values, losses):
+    values = values | {"training.epochs": 6, "training.deep_learning_rate": 0.01}
+    outcome = Trainer(features, small().base_objective().with_values(values)).run()
+    rows = [row["losses"] for row in outcome.history]
+    assert set(rows[1]) == {"base", "total", *losses}
+    assert rows[-1]["total"] < rows[1]["total"]
+    assert (outcome.model.references is not None) == bool(losses)
+    assert (outcome.parameters.get("masked_words", 0) > 0) == ("masked_words" in losses)
+
+
+UNLEARNED = {"references__fusion_weight": 0, "references__reconstruction_weight": 0}
+
+
+def prototypes(kind, **values):
+    return small(references__kind=kind, **UNLEARNED, **values)
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_mean_prototypes_are_the_means_of_the_model_that_comes_out(features, validate):
+    trainer = Trainer(features, prototypes("mean"), validate=validate)
+    outcome = trainer.run()
+    model, references = outcome.model, outcome.model.references
+    assert references is not None
+    assert references.decoder == {}
+    assert outcome.parameters["references"] == 0
+    encoder, pairs = model.encoder, trainer.pairs
+    with torch.no_grad():
+        numbers, objects = pairs.caption_objects()
+        texts = encoder.text_parts(encoder.text_batch([pairs.ids[n] for n in numbers]))
+        images = encoder.image_parts(pairs.inputs.tensor)
+        owners = [objects, torch.from_numpy(pairs.image_objects)]
+        parts = []
+        for sides in zip(texts, images, strict=True):
+            both = [
+                torch.stack([side[own == k].mean(dim=0) for k in range(8)])
+                for side, own in zip(sides, owners, strict=True)
+            ]
+            parts.append(torch.nn.functional.normalize(both[0] + both[1], dim=1))
+        expected = encoder.join(parts)
+    assert torch.allclose(references.vectors, expected, atol=1e-5)
+
+
+def test_mean_prototypes_are_renewed_each_epoch_and_by_no_step(features):
+    trainer = Trainer(features, prototypes("mean", training__average=0.0))
+    bank = trainer.state.module.objective.bank(1)
+    seen = [bank().clone()]
+    for number in range(3):
+        trainer._epoch(number)
+        seen.append(bank().clone())
+    assert torch.equal(seen[0], seen[1])  # the first epoch has those of the start
+    assert not torch.allclose(seen[1], seen[2], atol=1e-4)
+    assert not torch.allclose(seen[2], seen[3], atol=1e-4)
+
+
+def test_moving_averages_follow_every_step(features):
+    trainer = Trainer(features, prototypes("ema", references__momentum=0.5))
+    bank = trainer.state.module.objective.bank(1)
+    batch = next(iter(trainer.pairs.epoch(0)))
+    before = bank().clone()
+    trainer.prepared.train()
+    trainer._step(batch, 0, 0, 1.0)
+    moved = (bank() - before).abs().amax(dim=1) > 1e-4
+    assert set(moved.nonzero().flatten().tolist()) == set(batch.objects.tolist())
+    name = "objective.banks.1.weight"
+    assert not torch.equal(trainer.state.average.tensors[name], before)
+    assert f"module.{name}" in trainer.state.tensors()
+    assert f"best.{name}" not in trainer.state.tensors()  # nothing was validated yet
+
+
+@pytest.mark.parametrize("kind", ["mean", "ema"])
+def test_prototypes_survive_interruptions_bit_for_bit(kind, features, tmp_path):
+    settings = prototypes(kind)
+    model = train(features, tmp_path / "whole" / "run", settings)
+    run = tmp_path / "torn" / "run"
+    for steps in (3, 8, 8):
+        with pytest.raises(KilledError):
+            train(features, run, settings, resume=True, progress=stopping(steps))
+    assert train(features, run, resume=True).digest == model.digest
+    assert report(run) == report(tmp_path / "whole" / "run")
+    assert MMRef.from_pretrained(run).references is not None
+
+
 @pytest.mark.parametrize("part", ["block", "deep"])
 def test_one_part_alone_is_enough(features, part):
     outcome = Trainer(features, small(**{f"encoder__{part}": 0})).run()

@@ -1,0 +1,133 @@
+"""Named methods: the baselines, the controls, and the full method step by step.
+
+A variant starts from a run's settings (encoder, budget, seed and so on stay), turned into the base
+objective, and changes a few of them. Weights that belong to the full method are *kept* from those
+settings rather than written down again here. Temperatures and margins are those of the papers
+where they named one for unit features; they are starting points, to be tuned on validation through
+``overrides``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmref.config import Settings
+from mmref.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a method changes.
+
+    Attributes:
+        title: a few words for tables.
+        values: dotted setting names to values, on top of the start.
+        kept: dotted names that keep the given settings' values instead of the base objective's.
+        whole: start from the given settings as they are, not from their base objective.
+    """
+
+    title: str
+    values: dict[str, Any] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    whole: bool = False
+
+
+_LEARNED = ("references.fusion_weight", "references.guidance_weight")
+_RECONSTRUCTED = (*_LEARNED, "references.reconstruction_weight")
+_WORDS = "references.words_weight"
+_REMIX = "training.remix"
+_UNLEARNED = {"references.fusion_weight": 0, "references.reconstruction_weight": 0}
+
+VARIANTS: dict[str, Variant] = {
+    # One base loss each.
+    "base": Variant("InfoNCE by object"),
+    "pairwise": Variant("pairwise InfoNCE", {"loss.kind": "pairwise"}),
+    "sdm": Variant("SDM", {"loss.kind": "sdm", "loss.temperature": 0.02}),
+    "irra": Variant(
+        "SDM + ID + masked words (IRRA)",
+        {
+            "loss.kind": "sdm",
+            "loss.temperature": 0.02,
+            "loss.identity_weight": 1,
+            "loss.masked_words_weight": 1,
+            "references.mask_rate": 0.15,
+        },
+    ),
+    "tal": Variant(
+        "TAL (RDE)", {"loss.kind": "tal", "loss.temperature": 0.015, "loss.margin": 0.1}
+    ),
+    "cmpm": Variant(
+        "CMPM + CMPC", {"loss.kind": "cmpm", "loss.temperature": 0.02, "loss.cmpc_weight": 1}
+    ),
+    "triplet": Variant("triplet, hardest negatives", {"loss.kind": "triplet", "loss.margin": 0.2}),
+    # Controls.
+    "identity": Variant("base + ID classifier", {"loss.identity_weight": 1}),
+    "identity-words-remix": Variant(
+        "ID classifier + words + remix", {"loss.identity_weight": 1}, kept=(_WORDS, _REMIX)
+    ),
+    "mean-refined": Variant("base, refined by mean prototypes", {"references.kind": "mean"}),
+    "mean-prototypes": Variant(
+        "base + guidance by means",
+        {"references.kind": "mean"},
+        kept=("references.guidance_weight",),
+    ),
+    "ema-prototypes": Variant(
+        "base + guidance by moving averages",
+        {"references.kind": "ema"},
+        kept=("references.guidance_weight",),
+    ),
+    # The method, step by step.
+    "references": Variant("base + fusion + guidance", kept=_LEARNED),
+    "reconstruction": Variant("+ reconstruction", kept=_RECONSTRUCTED),
+    "words": Variant("+ words", kept=(*_RECONSTRUCTED, _WORDS)),
+    "full": Variant("MMRef", whole=True),  # + remix
+    "full-mean": Variant(
+        "MMRef with mean prototypes", {**_UNLEARNED, "references.kind": "mean"}, whole=True
+    ),
+    "full-ema": Variant(
+        "MMRef with moving averages", {**_UNLEARNED, "references.kind": "ema"}, whole=True
+    ),
+}
+"""Name -> variant. A new one is an entry here."""
+
+BASELINES = ("base", "pairwise", "sdm", "irra", "tal", "cmpm", "triplet", "identity", "full")
+"""The baselines of other papers between the base and the full method."""
+
+COMPONENTS = ("base", "identity", "references", "reconstruction", "words", "full")
+"""The full method step by step, each with all before it but ``identity``, the control."""
+
+PROTOTYPES = ("references", "mean-prototypes", "ema-prototypes", "full", "full-mean", "full-ema")
+"""Learned references against computed ones, alone and within the full method."""
+
+
+def variant(
+    name: str, settings: Settings | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings of a variant.
+
+    Args:
+        name: one of ``VARIANTS``.
+        settings: where it starts; by default ``Settings()``.
+        overrides: dotted names to values that have the last word.
+
+    Raises:
+        ConfigError: an unknown variant or setting, or a value out of range.
+
+    Example:
+        >>> variant("sdm", overrides={"loss.temperature": 0.05}).loss.temperature
+        0.05
+        >>> variant("words") == variant("full").with_values({"training.remix": 0})
+        True
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
+    chosen, start = VARIANTS[name], settings or Settings()
+    tree = start.model_dump()
+    kept = {dotted: _value(tree, dotted) for dotted in chosen.kept}
+    foundation = start if chosen.whole else start.base_objective()
+    return foundation.with_values({**kept, **chosen.values, **(overrides or {})})
+
+
+def _value(tree: dict[str, Any], dotted: str) -> Any:
+    section, key = dotted.split(".", 1)
+    return tree[section][key]
