@@ -98,27 +98,23 @@ def _make_room(folder: Path) -> None:
 
 def _compare(dataset: "RetrievalDataset", split: str, runs: dict[str, Path]) -> dict[str, "Report"]:
     """Evaluate both runs and print one table."""
-    from rich.table import Table
-
     from mmref.evaluation.evaluator import evaluate
-    from mmref.metrics.protocols import METRICS
+    from mmref.evaluation.tables import add_figures, figures_table, figures_title
     from mmref.model import MMRef
 
     reports = {
         name: evaluate(MMRef.from_pretrained(path), dataset, split) for name, path in runs.items()
     }
     full = reports["MMRef"]
-    table = Table(
-        title=f"{dataset.name}, {split}: {full.queries:,} captions, {full.gallery:,} images, "
-        f"{full.objects:,} objects",
-        title_justify="left",
+    title = figures_title(
+        f"{dataset.name}, {split}",
+        queries=full.queries,
+        gallery=full.gallery,
+        objects=full.objects,
     )
-    table.add_column("", no_wrap=True)
-    for name in METRICS:
-        table.add_column(name, justify="right", no_wrap=True)
-    rows = methods(reports)
-    for name, figures in rows.items():
-        table.add_row(name, *(f"{figures[metric]:.1f}" for metric in METRICS))
+    table = figures_table(title)
+    for name, figures in methods(reports).items():
+        add_figures(table, name, figures)
     console = out()
     console.print(table)
     gain = difference(reports)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mmref.cli.console import err, out, say
+from mmref.cli.settings import given_values, keys_of
 
 if TYPE_CHECKING:
     from mmref.config import Settings
@@ -47,7 +48,8 @@ def command(
     from mmref.config import Settings
     from mmref.data.dataset import RetrievalDataset
 
-    values = _values(assignments or [], encoder)
+    values = given_values(assignments or [])
+    values = values if encoder is None else {"encoder.kind": encoder} | values
     base = Settings() if config is None else Settings.from_yaml(config)
     base.with_values(values)  # a wrong key is said before anything is read
     _refuse_full(Path(run), resume)
@@ -58,22 +60,6 @@ def command(
         say(f"note: {note}")
     _train(dataset, Path(run), settings, resume)
     _show(dataset, Path(run), run, data)
-
-
-def _values(assignments: list[str], encoder: str | None) -> dict[str, Any]:
-    """The settings of --encoder and --set by dotted name."""
-    import yaml
-
-    from mmref.config import parse_assignments
-    from mmref.errors import ConfigError
-
-    values = parse_assignments(assignments)
-    for name, value in values.items():
-        try:
-            yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"setting {name}: {value!r} is no value (YAML)") from None
-    return values if encoder is None else {"encoder.kind": encoder} | values
 
 
 def _refuse_full(folder: Path, resume: bool) -> None:
@@ -105,17 +91,9 @@ def _settings(
         notes = [f"{folder} is finished already"] if is_finished(folder) else []
         return (stored if config is None else base).with_values(values), notes
     notes = [f"nothing to resume in {folder}: a new run"] if resume else []
-    given = {*values, *(_keys(config) if config is not None else ())}
+    given = {*values, *keys_of(config)}
     settings, choices = fitting_settings(dataset, base.with_values(values), given)
     return settings, notes + choices
-
-
-def _keys(config: Path) -> set[str]:
-    """The dotted names that a settings file holds."""
-    import yaml
-
-    tree = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    return {f"{section}.{key}" for section, keys in tree.items() for key in keys}
 
 
 def _train(dataset: "RetrievalDataset", folder: Path, settings: "Settings", resume: bool) -> None:
@@ -146,9 +124,12 @@ def _train(dataset: "RetrievalDataset", folder: Path, settings: "Settings", resu
 
 def _show(dataset: "RetrievalDataset", folder: Path, run: str, data: str) -> None:
     """The validation figures, and what to type next."""
-    from rich.table import Table
-
-    from mmref.metrics.protocols import METRICS
+    from mmref.evaluation.tables import (
+        add_figures,
+        add_intervals,
+        figures_table,
+        figures_title,
+    )
     from mmref.training.run_folder import METRICS_FILE
 
     console = out()
@@ -161,21 +142,15 @@ def _show(dataset: "RetrievalDataset", folder: Path, run: str, data: str) -> Non
         if note not in dataset.notes:
             say(f"note: {note}")
     found = report["validation"]
-    table = Table(
-        title=f"{report['val']['name']}, val: {found['queries']:,} captions, "
-        f"{found['gallery']:,} images, {found['objects']:,} objects",
-        title_justify="left",
+    title = figures_title(
+        f"{report['val']['name']}, val",
+        **{name: found[name] for name in ("queries", "gallery", "objects")},
     )
-    table.add_column("", no_wrap=True)
-    for name in METRICS:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = figures_table(title)
     for way in ("unrefined", "refined"):
-        if found[way] is None:
-            continue
-        table.add_row(f"text to image, {way}", *(f"{found[way][m]:.1f}" for m in METRICS))
-        spans = found["ci95"][way]
-        for end, label in enumerate(("  95 % from", "  95 % to") if spans else ()):
-            table.add_row(label, *(f"{spans[m][end]:.1f}" for m in METRICS))
+        if found[way] is not None:
+            add_figures(table, f"text to image, {way}", found[way])
+            add_intervals(table, found["ci95"][way])
     console.print(table)
     best = f"epoch {report['best_epoch']}" if report["best_epoch"] else "the start"
     console.print(

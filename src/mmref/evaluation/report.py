@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from mmref.metrics.protocols import METRICS, Figures
+from mmref.evaluation.tables import (
+    add_figures,
+    add_intervals,
+    figures_table,
+    figures_title,
+)
+from mmref.metrics.protocols import Figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,27 +88,22 @@ class Report:
 
     def table(self) -> "Table":
         """The figures as a table of at most 80 columns."""
-        from rich.table import Table
-
-        table = Table(
-            title=f"{self.dataset}, {self.split}: {self.queries:,} captions, "
-            f"{self.gallery:,} images, {self.objects:,} objects",
-            title_justify="left",
+        title = figures_title(
+            f"{self.dataset}, {self.split}",
+            queries=self.queries,
+            gallery=self.gallery,
+            objects=self.objects,
         )
-        table.add_column("", no_wrap=True)
-        for name in METRICS:
-            table.add_column(name, justify="right", no_wrap=True)
+        table = figures_table(title)
         refined = self.refinement["form"] is not None
-        _add(table, "text to image, refined" if refined else "text to image", self.t2i)
-        if self.ci95 is not None:
-            for end, label in enumerate(("  95 % from", "  95 % to")):
-                _add(table, label, {name: pair[end] for name, pair in self.ci95.items()})
+        add_figures(table, "text to image, refined" if refined else "text to image", self.t2i)
+        add_intervals(table, self.ci95)
         if self.unrefined is not None:
-            _add(table, "text to image, unrefined", self.unrefined)
+            add_figures(table, "text to image, unrefined", self.unrefined)
         for name, control in (self.controls or {}).items():
-            _add(table, f"{CONTROLS[name]} (uses all queries)", control["figures"])
+            add_figures(table, f"{CONTROLS[name]} (uses all queries)", control["figures"])
         if self.i2t is not None:
-            _add(table, "image to text", self.i2t)
+            add_figures(table, "image to text", self.i2t)
         return table
 
     def remarks(self) -> list[str]:
@@ -129,7 +130,3 @@ class Report:
         if self.skipped_queries:
             lines.append(f"{self.skipped_queries} captions had no readable image: not asked.")
         return [*lines, *self.notes]
-
-
-def _add(table: "Table", label: str, metrics: Mapping[str, float]) -> None:
-    table.add_row(label, *(f"{metrics[name]:.1f}" for name in METRICS))

@@ -18,7 +18,7 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.metrics.protocols import Figures
 from mmref.model import MMRef, RefinementChoice
-from mmref.training.trainer import Trainer
+from mmref.training.trainer import Progress, Trainer
 
 Say = Callable[[str], None]
 
@@ -77,20 +77,39 @@ def inner_split(
     return rest.with_split(["val" if o in inner else "train" for o in rest.objects]), test
 
 
-def fit_and_refit(rest: RetrievalDataset, settings: Settings) -> tuple[MMRef, dict[str, Any]]:
-    """Choose on the val split, then train on train and val together with those choices."""
-    chosen = Trainer(rest, settings).run()
+def fit_and_refit(
+    rest: RetrievalDataset, settings: Settings, progress: Progress | None = None
+) -> tuple[MMRef, dict[str, Any]]:
+    """Choose on the val split, then train on train and val together with those choices.
+
+    Args:
+        rest: with a train and a val split.
+        settings: of both trainings.
+        progress: told how far each is.
+
+    Returns:
+        The model, and facts: the ``epoch``, ``deep_share`` and ``refinement`` that were chosen,
+        and of both trainings together ``seconds`` and ``steps``; ``parameters`` that learn.
+    """
+    first = Trainer(rest, settings, progress=progress)
+    chosen = first.run()
     share = next(
         (row["deep_share"] for row in chosen.history if row["epoch"] == chosen.best_epoch), 0.0
     )
-    whole = Trainer(rest.with_split(["train"] * len(rest)), settings, validate=False)
+    whole = Trainer(
+        rest.with_split(["train"] * len(rest)), settings, validate=False, progress=progress
+    )
     whole.set_deep_share(share)
-    model = whole.run(stop_after=chosen.best_epoch).model
+    refit = whole.run(stop_after=chosen.best_epoch)
+    model = refit.model
     refinement: RefinementChoice | None = chosen.model.refinement
     facts = {
         "epoch": chosen.best_epoch,
         "deep_share": share,
         "refinement": None if refinement is None else vars(refinement),
+        "seconds": round(chosen.seconds + refit.seconds, 3),
+        "steps": first.state.step + whole.state.step,
+        "parameters": sum(p.numel() for p in whole.state.module.parameters()),
     }
     return MMRef(model.encoder, model.settings, model.references, refinement), facts
 

@@ -1,0 +1,171 @@
+"""The grids that ``mmref ablate --preset`` knows.
+
+To add one, write a function from a start's settings to a ``Grid`` and name it in ``PRESETS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmref.config import Settings, dotted_names
+from mmref.data.synthetic import SyntheticSettings
+from mmref.errors import ConfigError
+from mmref.experiments.grid import BASE, CONTROL, Curve, Entry, Grid, Plan, Unit
+from mmref.experiments.variants import BASELINES, COMPONENTS, PROTOTYPES, VARIANTS, variant
+
+FULL = "full"
+LEVELS = (0.0, 0.25, 0.5, 0.75)
+METHODS = (BASE, CONTROL, FULL)
+AMBIGUITIES = ("omit", "contradict")
+
+# The full method with one thing about its references changed, around the defaults.
+_CHANGES: tuple[tuple[str, tuple[object, ...]], ...] = (
+    ("references.init", ("mean", "random")),
+    ("references.learning_rate", (3e-4, 1e-3, 1e-2)),
+    ("references.temperature", (0.05, 0.2)),
+    ("references.tokens", (1, 8)),
+    ("references.mask_rate", (0.15, 0.6)),
+    ("references.schedule", ("two-stage",)),
+)
+
+
+def _named(names: tuple[str, ...], settings: Settings) -> tuple[Entry, ...]:
+    return tuple(Entry(name, VARIANTS[name].title, variant(name, settings)) for name in names)
+
+
+def components(settings: Settings) -> Grid:
+    """The full method step by step, and prototypes in the place of learned references."""
+    names = (*COMPONENTS, "identity-words-remix", *PROTOTYPES)
+    return Grid(_named(tuple(dict.fromkeys(names)), settings))
+
+
+def losses(settings: Settings) -> Grid:
+    """The base losses of other papers between the base and the full method."""
+    return Grid(_named(BASELINES, settings))
+
+
+def ambiguity(settings: Settings) -> Grid:
+    """Base, control and full as the captions grow ambiguous, in training and then in the test.
+
+    In training: omission, then contradiction, at four levels with the test captions fixed. In the
+    test: one model, trained at the given rates, on test captions of each level.
+    """
+    plain = _named(METHODS, settings)
+    sweeps = tuple(
+        (f"test_{kind}={level:g}", {f"test_{kind}": level})
+        for kind in AMBIGUITIES
+        for level in LEVELS
+    )
+    entries = [replace(entry, sweeps=sweeps) for entry in plain]
+    curves = []
+    for kind in AMBIGUITIES:
+        at = {
+            entry.name: tuple(f"{entry.name}-{kind}={level:g}" for level in LEVELS)
+            for entry in plain
+        }
+        entries += [
+            Entry(
+                at[entry.name][k], f"{entry.title}, {kind} {level:g}", entry.settings, {kind: level}
+            )
+            for k, level in enumerate(LEVELS)
+            for entry in plain
+        ]
+        curves.append(Curve(f"training {kind}", LEVELS, at))
+    once = {entry.name: (entry.name,) for entry in plain}
+    curves += [
+        Curve(f"test {kind}", LEVELS, once, tuple(f"test_{kind}={level:g}" for level in LEVELS))
+        for kind in AMBIGUITIES
+    ]
+    return Grid(tuple(entries), curves=tuple(curves))
+
+
+def refinement(settings: Settings) -> Grid:
+    """One full model a seed, and every refinement of it."""
+    return Grid(_named((FULL,), settings), task="refinement")
+
+
+def references(settings: Settings) -> Grid:
+    """The full method with one thing about its references changed at a time."""
+    known = set(dotted_names(settings.model_dump()))
+    tree = settings.model_dump()
+    entries, notes = list(_named(METHODS, settings)), list[str]()
+    for name, values in _CHANGES:
+        if name not in known:
+            notes.append(f"left out: {name}, for there is no such setting")
+            continue
+        section, key = name.split(".")
+        for value in values:
+            if tree[section][key] != value:
+                short = f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                entries.append(
+                    Entry(
+                        f"{FULL}-{short}",
+                        f"{key} {value}",
+                        variant(FULL, settings, {name: value}),
+                    )
+                )
+    return Grid(tuple(entries), notes=tuple(notes))
+
+
+PRESETS: dict[str, Callable[[Settings], Grid]] = {
+    "components": components,
+    "losses": losses,
+    "ambiguity": ambiguity,
+    "refinement": refinement,
+    "references": references,
+}
+"""Name -> function that makes the grid."""
+
+
+def grid_of(preset: str, settings: Settings) -> Grid:
+    """A preset's grid.
+
+    Raises:
+        ConfigError: there is no such preset.
+
+    Example:
+        >>> [entry.name for entry in grid_of("components", Settings()).entries][:3]
+        ['base', 'identity', 'references']
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset {preset!r}: choose from {', '.join(PRESETS)}")
+    return PRESETS[preset](settings)
+
+
+def fixed_test(drawn: SyntheticSettings) -> SyntheticSettings:
+    """The test captions' rates written out, so that they stay when training's are changed.
+
+    Example:
+        >>> fixed_test(SyntheticSettings(omit=0.3)).test_omit
+        0.3
+    """
+    rates = drawn.ambiguity("test")
+    return replace(
+        drawn,
+        test_omit=rates.omit,
+        test_contradict=rates.contradict,
+        test_vague=rates.vague,
+        test_paraphrase=drawn.paraphrasing("test"),
+    )
+
+
+def plan_of(
+    preset: str,
+    settings: Settings,
+    units: tuple[Unit, ...],
+    *,
+    source: str | None = None,
+    drawn: SyntheticSettings | None = None,
+    split: str | None = None,
+) -> Plan:
+    """The plan of a preset on a data set, or on sets drawn for each seed.
+
+    Raises:
+        ConfigError: there is no such preset, or it does not go with the data.
+
+    Example:
+        >>> from mmref.experiments.grid import units
+        >>> len(plan_of("losses", Settings(), units(3), source="data/flags").runs())
+        27
+    """
+    drawn = None if drawn is None else fixed_test(drawn)
+    return Plan(preset, grid_of(preset, settings), units, source, drawn, split)
