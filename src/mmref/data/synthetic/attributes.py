@@ -227,12 +227,14 @@ class Domain:
         attributes: heads before the attributes that need them.
         grammar: turns statements into a caption, ``(statements, paraphrase, draws) -> str``.
         render: draws one view, ``(attributes, look, (h, w), ViewOptions, draws) -> Rendering``.
+        image_size: height and width in pixels, where the settings name none.
     """
 
     name: str
     attributes: tuple[Attribute, ...]
     grammar: Callable[[Sequence[Statement], float, Draws], str]
     render: Callable[..., "object"]
+    image_size: tuple[int, int] = (128, 64)
 
     def attribute(self, name: str) -> Attribute:
         """The attribute of this name."""

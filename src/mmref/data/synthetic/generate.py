@@ -61,15 +61,17 @@ class SyntheticSettings:
             (and in those that come or go with them).
         occlude: probability that something hides a part of a view.
         nuisance: strength of light, colour cast, blur, noise, clutter and movement.
-        image_size: height and width in pixels, 64 x 32 or more.
+        image_size: height and width in pixels, 64 x 32 or more; (0, 0), or None, stands for the
+            domain's own, which it becomes.
         seed: another seed gives other objects, views and captions.
 
     Raises:
         ConfigError: a value is out of range.
 
     Example:
-        >>> SyntheticSettings(objects=40).counts
-        {'train': 40, 'val': 10, 'test': 15}
+        >>> settings = SyntheticSettings(objects=40)
+        >>> settings.counts, settings.image_size
+        ({'train': 40, 'val': 10, 'test': 15}, (128, 64))
     """
 
     domain: str = "figures"
@@ -91,7 +93,7 @@ class SyntheticSettings:
     differences: int = 4
     occlude: float = 0.35
     nuisance: float = 1.0
-    image_size: tuple[int, int] = (128, 64)
+    image_size: tuple[int, int] = (0, 0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,7 +110,9 @@ class SyntheticSettings:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= high:
                 raise ConfigError(f"{name} is {value}: choose a value between 0 and {high:g}")
-        object.__setattr__(self, "image_size", tuple(self.image_size))
+        own = domains()[self.domain].image_size
+        size = tuple(self.image_size or own)
+        object.__setattr__(self, "image_size", own if size == (0, 0) else size)
         high_px, wide_px = self.image_size
         if not (64 <= high_px <= 1024 and 32 <= wide_px <= 1024):
             raise ConfigError(
