@@ -163,7 +163,6 @@ def _show(results: "Results", json: bool, plot: bool) -> None:
     say(f"wrote {results.folder / 'results'}.{suffixes}")
     if results.failures:
         first, reason = next(iter(results.failures.items()))
-        raise TrainingError(
-            f"{len(results.failures)} runs failed (first: {first}: {reason}); "
-            "the same command tries them again"
-        )
+        count = len(results.failures)
+        failed = f"{count} runs failed (first: " if count > 1 else "1 run failed ("
+        raise TrainingError(f"{failed}{first}: {reason}); the same command tries again")

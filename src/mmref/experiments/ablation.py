@@ -10,6 +10,7 @@ The folder::
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from mmref.experiments.refinement_table import refinement_results
 from mmref.experiments.scheduling import Done, run_apart, run_here
 from mmref.experiments.sheets import sheets
 from mmref.experiments.worker import development, read_result
-from mmref.files import atomic_write, require_writable_folder, write_json
+from mmref.files import PARTIAL_MARK, atomic_write, require_writable_folder, write_json
 
 MARK = "ablation.json"
 RESULTS = "results"
@@ -103,6 +104,7 @@ def run_ablation(
     sources = _Sources(plan, folder / "data")
     plan = sources.plan
     with _alone(require_writable_folder(folder)):
+        _tidy(folder)
         write_json(folder / MARK, _described(plan))
         if plan.drawn is not None:
             for number, unit in enumerate(plan.units):
@@ -351,6 +353,16 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def _tidy(folder: Path) -> None:
+    """Remove what a kill left half written."""
+    for place in (folder, folder / "data", folder / "work", *(folder / "runs").glob("*")):
+        for partial in place.glob(f"{PARTIAL_MARK}*"):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
+
+
 def _write(values: dict[str, Any], folder: Path, picture: bool) -> None:
     write_json(folder / f"{RESULTS}.json", values)
     with atomic_write(folder / f"{RESULTS}.md") as partial:
@@ -372,9 +384,10 @@ def remarks(values: dict[str, Any]) -> list[str]:
     lines = []
     if rows:
         most = max(rows, key=lambda row: row["queries"])
+        runs = "a run" if most["runs"] == 1 else f"{most['runs']} runs"
         lines.append(
-            f"{most['queries']:,} queries of {most['objects']:,} objects in {most['runs']} runs; "
-            "intervals and p-values by bootstrap over objects."
+            f"{most['queries']:,} queries of {most['objects']:,} objects in {runs} of each "
+            "variant; intervals and p-values by bootstrap over objects."
         )
     lines += [
         "Choices (epoch, part shares, refinement) were made on validation objects.",

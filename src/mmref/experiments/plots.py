@@ -48,7 +48,13 @@ def plot(results: dict[str, Any], file: Path) -> None:
             _curve(axis, curve)
         for axis in axes[len(curves) :]:
             axis.set_visible(False)
-        axes[0].legend(fontsize=8, frameon=False)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=6,
+            fontsize=8,
+            frameon=False,
+        )
     else:
         figure = Figure(
             figsize=(8, 0.9 + 0.34 * max(2, len(results["rows"]))), layout="constrained"
@@ -136,13 +142,14 @@ def _refinement(axes: Any, found: dict[str, Any]) -> None:
             [p["bytes"] for p in whole], [p["mAP"] for p in whole], "-o",
             color=colour, markersize=4, label=label,
         )  # fmt: skip
-        for point in whole:
-            if point["kept"] is not None:
-                axes[0].annotate(
-                    "all" if point["kept"] == ALL else str(point["kept"]),
-                    (point["bytes"], point["mAP"]), (0, 5), textcoords="offset points",
-                    ha="center", fontsize=7,
-                )  # fmt: skip
+        for size in {p["bytes"] for p in whole if p["kept"] is not None}:
+            same = [p for p in whole if p["bytes"] == size]  # more entries than references are all
+            least = min(p["kept"] or 1 << 62 for p in same)
+            text = "all" if any(p["kept"] == ALL for p in same) else str(least)
+            place = (size, max(p["mAP"] for p in same))
+            axes[0].annotate(
+                text, place, (0, 5), textcoords="offset points", ha="center", fontsize=7
+            )
         most = [p for p in points if p["kept"] in (ALL, None)]
         deep = sorted(most, key=lambda p: p["depth"] or float("inf"))
         axes[1].plot(range(len(deep)), [p["mAP"] for p in deep], "-o", color=colour, markersize=4)

@@ -32,18 +32,20 @@ def _named(names: tuple[str, ...], settings: Settings) -> tuple[Entry, ...]:
     return tuple(Entry(name, VARIANTS[name].title, variant(name, settings)) for name in names)
 
 
-def components(settings: Settings) -> Grid:
+def components(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """The full method step by step, and prototypes in the place of learned references."""
+    del drawn
     names = (*COMPONENTS, "identity-words-remix", *PROTOTYPES)
     return Grid(_named(tuple(dict.fromkeys(names)), settings))
 
 
-def losses(settings: Settings) -> Grid:
+def losses(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """The base losses of other papers between the base and the full method."""
+    del drawn
     return Grid(_named(BASELINES, settings))
 
 
-def ambiguity(settings: Settings) -> Grid:
+def ambiguity(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """Base, control and full as the captions grow ambiguous, in training and then in the test.
 
     In training: omission, then contradiction, at four levels with the test captions fixed. In the
@@ -58,18 +60,17 @@ def ambiguity(settings: Settings) -> Grid:
     entries = [replace(entry, sweeps=sweeps) for entry in plain]
     curves = []
     for kind in AMBIGUITIES:
-        at = {
-            entry.name: tuple(f"{entry.name}-{kind}={level:g}" for level in LEVELS)
-            for entry in plain
-        }
-        entries += [
-            Entry(
-                at[entry.name][k], f"{entry.title}, {kind} {level:g}", entry.settings, {kind: level}
-            )
-            for k, level in enumerate(LEVELS)
-            for entry in plain
-        ]
-        curves.append(Curve(f"training {kind}", LEVELS, at))
+        usual = None if drawn is None else getattr(drawn, kind)  # these runs are there already
+        at: dict[str, list[str]] = {name: [] for name in METHODS}
+        for level in LEVELS:
+            for entry in plain:
+                name = entry.name if level == usual else f"{entry.name}-{kind}={level:g}"
+                at[entry.name].append(name)
+                if level != usual:
+                    title = f"{entry.title}, {kind} {level:g}"
+                    entries.append(Entry(name, title, entry.settings, {kind: level}))
+        stops = {name: tuple(names) for name, names in at.items()}
+        curves.append(Curve(f"training {kind}", LEVELS, stops))
     once = {entry.name: (entry.name,) for entry in plain}
     curves += [
         Curve(f"test {kind}", LEVELS, once, tuple(f"test_{kind}={level:g}" for level in LEVELS))
@@ -78,13 +79,15 @@ def ambiguity(settings: Settings) -> Grid:
     return Grid(tuple(entries), curves=tuple(curves))
 
 
-def refinement(settings: Settings) -> Grid:
+def refinement(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """One full model a seed, and every refinement of it."""
+    del drawn
     return Grid(_named((FULL,), settings), task="refinement")
 
 
-def references(settings: Settings) -> Grid:
+def references(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """The full method with one thing about its references changed at a time."""
+    del drawn
     known = set(dotted_names(settings.model_dump()))
     tree = settings.model_dump()
     entries, notes = list(_named(METHODS, settings)), list[str]()
@@ -106,17 +109,17 @@ def references(settings: Settings) -> Grid:
     return Grid(tuple(entries), notes=tuple(notes))
 
 
-PRESETS: dict[str, Callable[[Settings], Grid]] = {
+PRESETS: dict[str, Callable[[Settings, SyntheticSettings | None], Grid]] = {
     "components": components,
     "losses": losses,
     "ambiguity": ambiguity,
     "refinement": refinement,
     "references": references,
 }
-"""Name -> function that makes the grid."""
+"""Name -> function that makes the grid of settings and, where data are drawn, the generator's."""
 
 
-def grid_of(preset: str, settings: Settings) -> Grid:
+def grid_of(preset: str, settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """A preset's grid.
 
     Raises:
@@ -128,7 +131,7 @@ def grid_of(preset: str, settings: Settings) -> Grid:
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}: choose from {', '.join(PRESETS)}")
-    return PRESETS[preset](settings)
+    return PRESETS[preset](settings, drawn)
 
 
 def fixed_test(drawn: SyntheticSettings) -> SyntheticSettings:
@@ -168,4 +171,4 @@ def plan_of(
         27
     """
     drawn = None if drawn is None else fixed_test(drawn)
-    return Plan(preset, grid_of(preset, settings), units, source, drawn, split)
+    return Plan(preset, grid_of(preset, settings, drawn), units, source, drawn, split)

@@ -10,6 +10,8 @@ from mmref.experiments.refining import ALL
 if TYPE_CHECKING:
     from rich.table import Table
 
+_MANY = 1 << 62
+Rows = dict[str, dict[str, Any]]
 _METRICS = ("R@1", "R@5", "R@10", "mAP")
 
 
@@ -69,20 +71,21 @@ def sheets(results: dict[str, Any]) -> list[Sheet]:
     """The tables of an ablation, as ``results.json`` has it."""
     if results["refinement"] is not None:
         return refinement_sheets(results["refinement"])
-    found = [
-        figures_sheet(results),
-        differences_sheet(results),
-        gains_sheet(results),
-        costs_sheet(results),
-    ]
+    # What a curve shows is not said again.
+    rows = {
+        name: row
+        for name, row in results["rows"].items()
+        if not results["variants"][row["entry"]]["synth"]
+    }
+    found = [figures_sheet(rows), differences_sheet(rows), gains_sheet(rows), costs_sheet(rows)]
     found += [sheet for curve in results["curves"] for sheet in curve_sheets(curve)]
     return [sheet for sheet in found if sheet.rows]
 
 
-def figures_sheet(results: dict[str, Any]) -> Sheet:
+def figures_sheet(table: Rows) -> Sheet:
     """Means over the pooled queries, and the interval of the mAP."""
     rows = []
-    for name, row in results["rows"].items():
+    for name, row in table.items():
         cells = [f"{row['metrics'][metric]:.1f}" for metric in _METRICS]
         rows.append(
             (name, *cells, span(row["ci95"]["mAP"]) if row["ci95"] else "", str(row["runs"]))
@@ -90,29 +93,29 @@ def figures_sheet(results: dict[str, Any]) -> Sheet:
     return Sheet("Figures in percent", ("", *_METRICS, "mAP, 95 %", "runs"), rows)
 
 
-def differences_sheet(results: dict[str, Any]) -> Sheet:
+def differences_sheet(table: Rows) -> Sheet:
     """Paired differences in mAP to the base and to the control."""
     keys = ("to_base", "to_control")
     rows = [
         (name, *(difference(row[key]) for key in keys))
-        for name, row in results["rows"].items()
+        for name, row in table.items()
         if any(row[key] for key in keys)
     ]
     title = "Difference in mAP, paired by query: mean [95 %] p"
     return Sheet(title, ("", "to base", "to identity"), rows)
 
 
-def gains_sheet(results: dict[str, Any]) -> Sheet:
+def gains_sheet(table: Rows) -> Sheet:
     """What refinement adds to the same model's cosine."""
     rows = [
         (name, difference(row["to_unrefined"], 2))
-        for name, row in results["rows"].items()
+        for name, row in table.items()
         if row["to_unrefined"]
     ]
     return Sheet("Refined minus unrefined mAP of the same models", ("", "gain"), rows)
 
 
-def costs_sheet(results: dict[str, Any]) -> Sheet:
+def costs_sheet(table: Rows) -> Sheet:
     """What each variant costs."""
     rows = [
         (
@@ -122,7 +125,7 @@ def costs_sheet(results: dict[str, Any]) -> Sheet:
             f"{row['parameters']:,.0f}",
             f"{row['vector_bytes']:,.0f} + {row['profile_bytes']:,.0f}",
         )
-        for name, row in results["rows"].items()
+        for name, row in table.items()
     ]
     header = ("", "s a run", "steps", "parameters", "bytes an image")
     return Sheet("Costs (bytes of the vector and of the profile)", header, rows)
@@ -169,17 +172,17 @@ def refinement_sheets(found: dict[str, Any]) -> list[Sheet]:
         for point in found["points"]
         if point["depth"] == ALL and point["kept"] in (ALL, None)
     ]
-    head = ("R@1", "mAP", "gain [95 %]", "bytes", "us")
+    head = ("R@1", "mAP", "gain [95 %]", "bytes", "µs")
     sheets = [
         Sheet(
-            "Refinements, all entries kept, all images re-scored "
-            f"({found['queries']:,} queries, {found['runs']} runs)",
+            f"Refinements, all entries kept, all images re-scored ({found['queries']:,} queries)",
             ("form", "lambda", "tau_r", *head),
             rows,
         )
     ]
     for form, values in found["chosen"].items():
         points = of_choice(found["points"], form, values)
+        points.sort(key=lambda p: (p["kept"] or _MANY, p["depth"] or _MANY))
         what = f"{form}, lambda {values['weight']:g}"
         if values["temperature"] is not None:
             what += f", tau_r {values['temperature']:g}"
@@ -188,7 +191,7 @@ def refinement_sheets(found: dict[str, Any]) -> list[Sheet]:
             (_all(p["kept"]) + (" *" if p == small else ""), _all(p["depth"]), *_cells(p))
             for p in points
         ]
-        title = f"{what} (best of its form on validation); *: cheapest within 0.1 mAP of all"
+        title = f"{what} (best on validation); *: cheapest within 0.1 mAP of all"
         sheets.append(Sheet(title, ("kept", "K", *head), rows))
     return sheets
 
