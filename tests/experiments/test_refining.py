@@ -59,10 +59,8 @@ def test_with_all_re_scored_it_is_the_refined_evaluation(found, kept):
 
 def test_re_scoring_moves_the_top_alone():
     generator = torch.Generator().manual_seed(1)
-    cosine, reference = (
-        torch.rand(5, 30, generator=generator),
-        torch.rand(5, 30, generator=generator),
-    )
+    cosine = torch.rand(5, 30, generator=generator)
+    reference = torch.rand(5, 30, generator=generator) - 1  # linear profiles may disagree
     order = cosine.argsort(dim=1, descending=True)
     ranked = re_scored(cosine, reference, order, 2.0, 10).argsort(dim=1, descending=True)
     for q in range(5):
