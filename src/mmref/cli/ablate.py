@@ -31,7 +31,9 @@ def command(
     ] = None,
     domain: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Draw a set for each seed instead: figures, ..."),
+        typer.Option(
+            metavar="NAME", help="Draw a set for each seed instead: figures, birds, flowers."
+        ),
     ] = None,
     synth: Annotated[
         str | None,
