@@ -31,9 +31,9 @@ _RETRIES = 20
 
 def domains() -> dict[str, Domain]:
     """The domains by name; a new one is one file and one line here."""
-    from mmref.data.synthetic import figures
+    from mmref.data.synthetic import birds, figures
 
-    return {"figures": figures.DOMAIN}
+    return {"figures": figures.DOMAIN, "birds": birds.DOMAIN}
 
 
 @dataclass(frozen=True)
