@@ -143,9 +143,9 @@ def curved():
             if refined is not None:
                 ways["refined"] = {"mAP": [refined + k for k in range(4)]}
             facts, arrays = made_run(OBJECTS, ways)
-            for sweep, oracle in zip(swept, (80.0, 50.0), strict=True):
+            for sweep in swept:
                 lower = {way: {"mAP": [v / 2 for v in vs["mAP"]]} for way, vs in ways.items()}
-                more, others = made_run(OBJECTS, lower, oracle={"mAP": oracle})
+                more, others = made_run(OBJECTS, lower)
                 facts["sweeps"][sweep] = more
                 arrays |= {f"{sweep}/{key}": value for key, value in others.items()}
             found[name, unit] = facts, arrays
@@ -153,7 +153,7 @@ def curved():
 
 
 def test_a_curve_and_what_is_lost_along_it(curved):
-    found = curve_results(curved, curved.plan.grid.curves[0])
+    found = curve_results(curved, curved.plan.grid.curves[0], {})
     assert list(found["lines"]) == ["base", "full", "full refined"]
     assert [p["mAP"] for p in found["lines"]["base"]] == [41.5, 11.5]
     assert found["losses"]["base"] == {"mAP": 30.0}
@@ -165,18 +165,27 @@ def test_a_curve_and_what_is_lost_along_it(curved):
 
 
 def test_a_test_curve_is_a_share_of_the_oracle(curved):
-    found = curve_results(curved, curved.plan.grid.curves[1])
+    oracles = {
+        (unit, sweep): {"mAP": 20.0 + high, "R@1": 1.0, "queries": 2 + 2 * number}
+        for number, unit in enumerate(("seed-0", "seed-1"))
+        for sweep, high in (("test_omit=0", 30.0 + 45 * number), ("test_omit=1", 30.0))
+    }
+    found = curve_results(curved, curved.plan.grid.curves[1], oracles)
     first, last = found["lines"]["full refined"]
     assert first["mAP"] == last["mAP"] == 20.75
     assert (first["oracle"], last["oracle"]) == (80.0, 50.0)
     assert first["share"] == pytest.approx(100 * 20.75 / 80)
     assert found["losses"] == {}
+    del oracles["seed-1", "test_omit=1"]
+    first, last = curve_results(curved, curved.plan.grid.curves[1], oracles)["lines"]["base"]
+    assert "share" in first
+    assert "share" not in last
 
 
 def test_a_missing_run_is_a_gap(curved):
     for unit in ("seed-0", "seed-1"):
         del curved.runs["base-1", unit]
-    found = curve_results(curved, curved.plan.grid.curves[0])
+    found = curve_results(curved, curved.plan.grid.curves[0], {})
     assert found["lines"]["base"][1] is None
     assert "base" not in found["losses"]
     assert "of_base" not in found["losses"]["full"]

@@ -1,9 +1,10 @@
 import pytest
 
-from mmref.experiments.ablation import markdown, results_of
-from mmref.experiments.sheets import curve_sheets, sheets
+from mmref.experiments.ablation import results_of
+from mmref.experiments.grid import Grid, Plan, units
+from mmref.experiments.sheets import curve_sheets, markdown, sheets
 
-from .sets import made_run, plan_on
+from .sets import DRAWN, made_run, methods, plan_on
 
 OBJECTS = ["x", "x", "y", "z"]
 
@@ -40,6 +41,20 @@ def test_markdown_is_a_document(values):
     assert "| full refined | 5.5 | 5.5 | 5.5 | 5.5 |" in text
     assert text.endswith("- a note\n- base/seed-1 failed: no luck\n")
     assert text.count("|---|") == 4
+
+
+def test_the_ceiling_is_said(values):
+    plan = Plan("mine", Grid(methods()), units(1), drawn=DRAWN)
+    runs = {
+        (name, "seed-0"): made_run(OBJECTS, {"unrefined": {"mAP": [mean] * 4}})
+        for name, mean in (("base", 10.0), ("full", 20.0))
+    }
+    known = {("seed-0", ""): {"mAP": 50.0, "R@1": 44.0, "queries": 4}}
+    found = results_of(plan, runs, known)
+    assert found["rows"]["full"]["gap_closed"] == 25.0
+    assert "R@1 44.0, mAP 50.0. Of the gap from base to it: full 25 %." in markdown(found)
+    assert values["oracle"] is None
+    assert "oracle" not in markdown(values)
 
 
 def test_tables_fit_a_screen(values):

@@ -31,9 +31,7 @@ def command(
     ] = None,
     domain: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Draw a set for each seed instead: figures, birds, flowers."
-        ),
+        typer.Option(metavar="NAME", help="Draw a set a seed instead: figures, birds, flowers."),
     ] = None,
     synth: Annotated[
         str | None,
@@ -148,8 +146,7 @@ def _plan(
 def _show(results: "Results", json: bool, plot: bool) -> None:
     """The tables, where they were written, and an error at the end when a run failed."""
     from mmref.errors import TrainingError
-    from mmref.experiments.ablation import remarks
-    from mmref.experiments.sheets import sheets
+    from mmref.experiments.sheets import remarks, sheets
 
     console = err() if json else out()
     console.print(results.values["title"], markup=False)

@@ -3,7 +3,7 @@
 The folder::
 
     ablation.json    the preset, what it is of, and the settings of each variant
-    data/            drawn sets, one for each seed
+    data/, oracle/   drawn sets, one for each seed, and their ceilings
     runs/VARIANT/    UNIT.json and UNIT.npz of each finished run
     work/            jobs in progress, and what failed runs said
     results.*        the outcome, written anew each time
@@ -13,23 +13,23 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmref.data.dataset import RetrievalDataset
 from mmref.environment import describe_environment
-from mmref.errors import ConfigError, PathError, SplitError, UsageError
+from mmref.errors import ConfigError, PathError, UsageError
 from mmref.experiments.curves import curve_results
-from mmref.experiments.demo import cores, reported_split
-from mmref.experiments.drawn import draw, fingerprint
+from mmref.experiments.demo import cores
 from mmref.experiments.grid import FORMAT, Entry, Plan, Unit, differing, plain
+from mmref.experiments.oracles import Oracles, oracle_mean, oracles_of, with_oracle
 from mmref.experiments.plots import plot, require_matplotlib
 from mmref.experiments.pooling import Pool, Runs
 from mmref.experiments.refinement_table import refinement_results
 from mmref.experiments.scheduling import Done, run_apart, run_here
-from mmref.experiments.sheets import sheets
-from mmref.experiments.worker import development, read_result
+from mmref.experiments.sheets import markdown
+from mmref.experiments.sources import Sources
+from mmref.experiments.worker import read_result
 from mmref.files import PARTIAL_MARK, atomic_write, require_writable_folder, write_json
 
 MARK = "ablation.json"
@@ -101,7 +101,7 @@ def run_ablation(
     wanted = plan.runs(only)
     folder = Path(out)
     _require_ours(folder, plan)
-    sources = _Sources(plan, folder / "data")
+    sources = Sources(plan, folder / "data")
     plan = sources.plan
     with _alone(require_writable_folder(folder)):
         _tidy(folder)
@@ -119,22 +119,31 @@ def run_ablation(
         ended = _do(waiting, folder, jobs, len(wanted), say)
         runs = _finished(plan, sources, folder)
         failures = {done.name: done.message for done in ended if done.message is not None}
-        values = results_of(plan, runs) | {"failures": failures, "notes": _notes(plan, runs)}
+        known = oracles_of(plan, _done_units(plan, runs), sources.places(), folder / "oracle")
+        values = results_of(plan, runs, known) | {"failures": failures, "notes": _notes(plan, runs)}
         _write(values, folder, picture)
     return Results(values, failures, folder)
 
 
-def results_of(plan: Plan, runs: Runs) -> dict[str, Any]:
-    """What is written of the finished runs."""
-    pool = Pool(plan, runs)
+def results_of(plan: Plan, runs: Runs, oracles: Oracles | None = None) -> dict[str, Any]:
+    """What is written of the finished runs.
+
+    Args:
+        plan: whose runs they are.
+        runs: the finished ones.
+        oracles: the oracle's figures of drawn sets.
+    """
+    pool, known = Pool(plan, runs), oracles or {}
+    oracle = oracle_mean([known.get((unit.name, "")) for unit in _done_units(plan, runs)])
     return {
         "format": FORMAT,
         "title": _title(plan, runs),
         **_described(plan),
         "finished_runs": len(runs),
         "all_runs": len(plan.runs()),
-        "rows": pool.table(),
-        "curves": [curve_results(pool, curve) for curve in plan.grid.curves],
+        "oracle": oracle,
+        "rows": with_oracle(pool.table(), oracle),
+        "curves": [curve_results(pool, curve, known) for curve in plan.grid.curves],
         "refinement": refinement_results(pool, plan.grid.entries[0].name)
         if plan.grid.task == "refinement"
         else None,
@@ -144,6 +153,11 @@ def results_of(plan: Plan, runs: Runs) -> dict[str, Any]:
         ],
         **describe_environment(),
     }
+
+
+def _done_units(plan: Plan, runs: Runs) -> list[Unit]:
+    done = {unit for _, unit in runs}
+    return [unit for unit in plan.units if unit.name in done]
 
 
 def _short(facts: dict[str, Any]) -> dict[str, Any]:
@@ -189,55 +203,7 @@ def _notes(plan: Plan, runs: Runs) -> list[str]:
     return notes
 
 
-class _Sources:
-    """Where each unit's data lie, and their fingerprints.
-
-    Args:
-        plan: it is kept with the split that is reported by name.
-        folder: for drawn sets.
-
-    Raises:
-        MMRefError: the data set cannot be read, or has no such split.
-    """
-
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        self.plan, self._folder = plan, folder
-        self._known: dict[str, tuple[str, str]] = {}
-        if plan.source is not None:
-            self._look(plan.source)
-        elif plan.drawn is not None:
-            split = plan.split or "test"
-            if not plan.drawn.counts.get(split):
-                raise SplitError(f"the drawn set has no {split} objects: report another split")
-            self.plan = replace(plan, split=split)
-
-    def _look(self, source: str) -> None:
-        dataset, folds = RetrievalDataset.load(source), self.plan.units[0].folds
-        if folds:
-            if self.plan.split is not None:
-                raise ConfigError("folds report their held-out objects: leave out the test split")
-            dataset = development(dataset)
-            objects = len(dataset.object_names)
-            if objects < 4 * folds:
-                raise ConfigError(f"{objects} objects are too few for {folds} folds")
-        else:
-            _, split, _ = reported_split(dataset, self.plan.split)
-            self.plan = replace(self.plan, split=split)
-        place = str(Path(source).resolve()) if Path(source).exists() else source
-        self._known[""] = place, dataset.fingerprint()
-
-    def of(self, unit: Unit) -> tuple[str, str]:
-        """Address and fingerprint of a unit's data."""
-        drawn = self.plan.synthetic(unit, {})
-        if drawn is None:
-            return self._known[""]
-        if unit.name not in self._known:
-            place = draw(drawn, self._folder)
-            self._known[unit.name] = str(place.resolve()), fingerprint(place)
-        return self._known[unit.name]
-
-
-def _job(plan: Plan, entry: Entry, unit: Unit, sources: _Sources, folder: Path) -> dict[str, Any]:
+def _job(plan: Plan, entry: Entry, unit: Unit, sources: Sources, folder: Path) -> dict[str, Any]:
     source, mark = sources.of(unit)
     target = folder.resolve() / "runs" / entry.name / unit.name
     return {
@@ -299,7 +265,7 @@ def _line(ended: Done, jobs: list[tuple[str, dict[str, Any]]]) -> str:
     return f"{ended.name}: mAP {said} ({ended.seconds:.0f} s)"
 
 
-def _finished(plan: Plan, sources: _Sources, folder: Path) -> Runs:
+def _finished(plan: Plan, sources: Sources, folder: Path) -> Runs:
     """All finished runs of the plan, of variants that were not asked for this time too."""
     runs: Runs = {}
     for entry, unit in plan.runs():
@@ -369,30 +335,3 @@ def _write(values: dict[str, Any], folder: Path, picture: bool) -> None:
         partial.write_text(markdown(values), encoding="utf-8")
     if picture and values["rows"]:
         plot(values, folder / f"{RESULTS}.png")
-
-
-def markdown(values: dict[str, Any]) -> str:
-    """The tables with what must be said beside them."""
-    parts = [f"# {values['title']}", *(sheet.markdown() for sheet in sheets(values))]
-    parts.append("\n".join(f"- {line}" for line in remarks(values)))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def remarks(values: dict[str, Any]) -> list[str]:
-    """How the tables are to be read."""
-    rows = values["rows"].values()
-    lines = []
-    if rows:
-        most = max(rows, key=lambda row: row["queries"])
-        runs = "a run" if most["runs"] == 1 else f"{most['runs']} runs"
-        lines.append(
-            f"{most['queries']:,} queries of {most['objects']:,} objects in {runs} of each "
-            "variant; intervals and p-values by bootstrap over objects."
-        )
-    lines += [
-        "Choices (epoch, part shares, refinement) were made on validation objects.",
-        "Refined rows are compared with the control refined, others with its cosine.",
-    ]
-    lines += values.get("notes", [])
-    lines += [f"{name} failed: {why}" for name, why in values.get("failures", {}).items()]
-    return lines

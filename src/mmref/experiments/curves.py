@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmref.experiments.grid import BASE, Curve
+from mmref.experiments.oracles import Oracles, oracle_mean
 from mmref.experiments.pooling import Pool, Row, joint_quantiles
 from mmref.experiments.scoring import REFINED
 from mmref.metrics.bootstrap import intervals
@@ -12,8 +13,13 @@ from mmref.metrics.bootstrap import intervals
 Points = list[dict[str, Any] | None]
 
 
-def curve_results(pool: Pool, curve: Curve) -> dict[str, Any]:
+def curve_results(pool: Pool, curve: Curve, oracles: Oracles) -> dict[str, Any]:
     """The points of a curve for each method and way to rank, and what is lost along it.
+
+    Args:
+        pool: the finished runs.
+        curve: of which entries or sweeps.
+        oracles: the oracle's figures of a unit's test captions, where they are known.
 
     Returns:
         ``name``, ``levels``, ``of`` ("training" or "test"), ``lines``: row -> a point for each
@@ -25,7 +31,7 @@ def curve_results(pool: Pool, curve: Curve) -> dict[str, Any]:
     for method, entries in curve.entries.items():
         for row in (Row(method, method, "unrefined"), Row(f"{method} refined", method, REFINED)):
             points = [
-                _point(pool, Row(row.name, entry, row.way), sweep)
+                _point(pool, Row(row.name, entry, row.way), sweep, oracles)
                 for entry, sweep in _stops(curve, entries)
             ]
             if any(points):
@@ -50,7 +56,7 @@ def _units(pool: Pool, row: Row) -> list[str]:
     return [u for u in pool.units(row.entry) if row.way in pool.runs[row.entry, u][0]["figures"]]
 
 
-def _point(pool: Pool, row: Row, sweep: str) -> dict[str, Any] | None:
+def _point(pool: Pool, row: Row, sweep: str, oracles: Oracles) -> dict[str, Any] | None:
     units = _units(pool, row)
     if not units:
         return None
@@ -64,17 +70,10 @@ def _point(pool: Pool, row: Row, sweep: str) -> dict[str, Any] | None:
         "high": high,
         "runs": len(units),
     }
-    oracles = [_oracle(pool.runs[row.entry, unit][0], sweep) for unit in units]
-    known = [value for value in oracles if value is not None]
-    if known and len(known) == len(oracles):
-        point["oracle"] = float(np.mean(known))
-        point["share"] = 100 * point["mAP"] / point["oracle"]
+    known = oracle_mean([oracles.get((unit, sweep)) for unit in units])
+    if known is not None:
+        point |= {"oracle": known["mAP"], "share": 100 * point["mAP"] / known["mAP"]}
     return point
-
-
-def _oracle(facts: dict[str, Any], sweep: str) -> float | None:
-    found = (facts["sweeps"].get(sweep, {}) if sweep else facts).get("oracle")
-    return float(found["mAP"]) if found else None
 
 
 def _losses(pool: Pool, curve: Curve, lines: dict[str, Points]) -> dict[str, Any]:

@@ -82,6 +82,44 @@ def sheets(results: dict[str, Any]) -> list[Sheet]:
     return [sheet for sheet in found if sheet.rows]
 
 
+def markdown(values: dict[str, Any]) -> str:
+    """The tables with what must be said beside them."""
+    parts = [f"# {values['title']}", *(sheet.markdown() for sheet in sheets(values))]
+    parts.append("\n".join(f"- {line}" for line in remarks(values)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def remarks(values: dict[str, Any]) -> list[str]:
+    """How the tables are to be read."""
+    rows = values["rows"].values()
+    lines = []
+    if rows:
+        most = max(rows, key=lambda row: row["queries"])
+        runs = "a run" if most["runs"] == 1 else f"{most['runs']} runs"
+        lines.append(
+            f"{most['queries']:,} queries of {most['objects']:,} objects in {runs} of each "
+            "variant; intervals and p-values by bootstrap over objects."
+        )
+    lines += [
+        "Choices (epoch, part shares, refinement) were made on validation objects.",
+        "Refined rows are compared with the control refined, others with its cosine.",
+    ]
+    oracle = values.get("oracle")
+    if oracle:
+        closed = [
+            f"{name} {row['gap_closed']:.0f} %"
+            for name, row in values["rows"].items()
+            if row["entry"] in ("identity", "full") and row.get("gap_closed") is not None
+        ]
+        lines.append(
+            f"The oracle, by the truth and the generator's error rates: R@1 {oracle['R@1']:.1f}, "
+            f"mAP {oracle['mAP']:.1f}. Of the gap from base to it: {', '.join(closed) or '-'}."
+        )
+    lines += values.get("notes", [])
+    lines += [f"{name} failed: {why}" for name, why in values.get("failures", {}).items()]
+    return lines
+
+
 def figures_sheet(table: Rows) -> Sheet:
     """Means over the pooled queries, and the interval of the mAP."""
     rows = []
