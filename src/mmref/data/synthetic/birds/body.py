@@ -1,6 +1,6 @@
 """The parts of a bird, drawn from the back to the front."""
 
-from mmref.data.synthetic.birds.pose import COLOURS, HEAD, Painter, contrast
+from mmref.data.synthetic.birds.pose import HEAD, Painter, contrast
 from mmref.data.synthetic.drawing import CIRCLE, Brush, Point, limb_outline, smooth
 
 _BODY = (
@@ -8,12 +8,12 @@ _BODY = (
     (28, 6), (29, -6),
 )  # fmt: skip
 _BACK = ((22, -15), (8, -19.5), (-12, -16.5), (-30, -7.5), (-33, -2), (-10, -5), (10, -5), (20, -6))
-_BREAST = ((30, -8), (29, 6), (20, 17.5), (8, 20), (4, 13), (8, 3), (16, -5), (22, -10))
+_BREAST = ((30, -8), (29.5, 6), (20, 18), (6, 20.5), (-2, 15), (2, 6), (13, -4), (22, -10))
 _WING = ((15, -5), (7, -10.5), (-8, -10), (-26, -4), (-38, 2), (-24, 4), (-6, 5.5), (9, 3.5))
 # Where marks lie on the breast: forwards and down.
 _SPOTS = (
-    (27.0, -4.0), (25.5, 3.0), (21.5, -1.5), (23.0, 9.5), (18.0, 5.0), (13.0, 1.5), (18.0, 13.0),
-    (12.5, 9.5), (11.5, 16.5),
+    (27.0, -4.0), (26.0, 3.5), (21.0, 0.0), (22.5, 10.5), (16.0, 3.5), (17.5, 14.0), (11.0, 8.5),
+    (12.0, 16.5), (5.0, 12.5), (4.5, 18.0),
 )  # fmt: skip
 _TAILS: dict[str, tuple[Point, ...]] = {
     "forked": ((4, -5), (-14, -10), (-31, -16), (-18, -1), (-16, 0), (-18, 1), (-31, 16),
@@ -88,8 +88,8 @@ def draw_body(b: Painter) -> None:
     else:
         for k in range(5):
             y = -7.0 + 5.6 * k
-            left = (17.5, 12.5, 8.5, 6.5, 8.0)[k]
-            right = (28.5, 28.6, 27.0, 22.5, 14.0)[k]
+            left = (17.0, 11.5, 5.5, 1.5, 2.0)[k]
+            right = (28.8, 29.0, 27.4, 23.0, 14.0)[k]
             bar = [(left, y + 1.6), ((left + right) / 2, y + 2.4), (right, y)]
             b.line(frame, bar, [1.2, 1.25, 1.2], marks)
 
@@ -116,8 +116,8 @@ def draw_neck(b: Painter) -> None:
     p = b.pose
     nape = [*p.body.at([(8, -8)]), *p.body.at([(17, -9)]), *p.head.at([(-4, 2)])]
     b.canvas.limb(nape, [11, 12.5, 10.5], b.brush("back"), edge=0.7)
-    throat = [*p.head.at([(3, 3)]), *p.head.at([(3, 9)]), *p.body.at([(19, -8)])]
-    outline = smooth(limb_outline(throat, [8.0, 9.5, 9.5]), 1)
+    throat = [*p.head.at([(3, 3)]), *p.head.at([(3, 9)]), *p.body.at([(19, -10)])]
+    outline = smooth(limb_outline(throat, [8.0, 9.0, 8.5]), 1)
     b.canvas.polygon(outline, b.brush("throat"), edge=0.7)
 
 
@@ -202,6 +202,3 @@ def draw_bird(b: Painter) -> None:
     draw_neck(b)
     draw_wing(b)
     draw_head(b)
-
-
-__all__ = ["COLOURS", "draw_bird"]

@@ -38,6 +38,7 @@ _STANCE: dict[str, tuple[float, float, float, float]] = {
 }
 HEAD = 14.0
 _BILL_END = {"needle": 36.0, "spoon": 32.0, "curved": 32.0}
+_CREST_END: dict[str, list[Point]] = {"swept": [(-26.0, -24.0)], "spiky": [(-3.0, -25.0)]}
 _TAIL_END = {"pointed": 34.0, "forked": 31.0}
 
 
@@ -104,7 +105,7 @@ def make_pose(attributes: Attributes, draws: Draws, strength: float) -> Pose:
     wobble = [strength * draws.uniform(-1.0, 1.0) for _ in range(5)]
     tilt, nod, forward, up = _STANCE[name]
     tilt, nod = tilt + 0.07 * wobble[0], nod + 0.09 * wobble[1]
-    fat = 1.18 if attributes["build"] == "plump" else 0.80
+    fat = 1.24 if attributes["build"] == "plump" else 0.86
     body = Frame(0.0, 0.0, tilt, facing, fat)
     head = Frame(forward + 1.2 * wobble[2], -up * (0.6 + 0.4 * fat) + wobble[3], nod, facing)
     tail = body.inner((-27.0, -2.0), tilt + 0.10 * wobble[4] - 0.06)
@@ -114,6 +115,7 @@ def make_pose(attributes: Attributes, draws: Draws, strength: float) -> Pose:
         *body.at([(-30.0, 0.0), (20.0, 19.0)]),
         *tail.at([(-_TAIL_END.get(str(attributes["tail"]), 26.0), y) for y in (-8.0, 8.0)]),
         *head.at([(_BILL_END.get(str(attributes["bill"]), 24.0), 3.0), (0.0, -17.0)]),
+        *head.at(_CREST_END.get(str(attributes["crest"]), [])),
         (0.0, ground + 2.0),
     ]
     xs, ys = [p[0] for p in reach], [p[1] for p in reach]

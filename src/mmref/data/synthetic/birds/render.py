@@ -54,7 +54,7 @@ def render(
     visible = tuple(
         name
         for name, value in attributes.items()
-        if value is not None and shown_share(canvas, bird.places[_place(name)], hidden) >= 0.4
+        if value is not None and shown_share(canvas, bird.places[place_of(name)], hidden) >= 0.4
     )
     pixels, camera = develop(canvas.picture(), draws, strength)
     view = {
@@ -65,6 +65,7 @@ def render(
     return Rendering(pixels, visible, view)
 
 
-def _place(attribute: str) -> str:
+def place_of(attribute: str) -> str:
+    """The part in which an attribute shows."""
     name = attribute.removesuffix("_colour")
     return _PLACE.get(name, name)

@@ -2,8 +2,7 @@
 
 from math import sqrt
 
-import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from mmref.data.synthetic.attributes import Draws
 from mmref.data.synthetic.drawing import (
@@ -19,7 +18,7 @@ from mmref.data.synthetic.drawing import (
 
 BACKGROUNDS = ("sky", "foliage", "water", "sand", "snow", "grass")
 PERCHES = ("branch", "ground", "rock", "post")
-OCCLUSIONS = ("leaves", "trunk", "grass", "crop")
+_BANDS = 24
 _LEAF: tuple[Point, ...] = ((0, -1), (0.42, -0.4), (0.42, 0.3), (0, 1), (-0.42, 0.3), (-0.42, -0.4))
 
 
@@ -42,10 +41,10 @@ def paint_nature(canvas: Canvas, draws: Draws, strength: float) -> str:
         for _ in range(4 + int(9 * strength * draws.random())):
             _blob(draw, draws, canvas, tinted(base, draws.uniform(0.72, 1.3)), 0.0, 1.0)
         return kind
-    ends = np.asarray([sky, tinted(sky, 1.45)], dtype=np.int64)
-    t = np.arange(32)[:, None]
-    column = ((ends[0] * (32 - t) + ends[1] * t) // 32).astype(np.uint8)[:, None, :]
-    canvas.image.paste(Image.fromarray(column).resize((wide, high), Image.Resampling.NEAREST))
+    pale = tinted(sky, 1.45)
+    for k in range(_BANDS):  # paler towards the horizon
+        r, g, b = ((p * (_BANDS - k) + q * k) // _BANDS for p, q in zip(sky, pale, strict=True))
+        draw.rectangle((0, high * k // _BANDS, wide, high * (k + 1) // _BANDS), fill=(r, g, b))
     if kind == "sky":
         for _ in range(int(4 * strength * draws.random())):
             _blob(draw, draws, canvas, tinted(sky, 1.6), 0.0, 0.8, flat=0.4)
