@@ -77,6 +77,20 @@ def test_colours_show_where_visible_looks_for_them(name):
     assert len(poses) >= 5
 
 
+@pytest.mark.parametrize("attribute", BIRDS.attributes, ids=lambda a: a.name)
+def test_every_value_is_drawn(attribute):
+    """On the same scale and at the same place, so that only the part itself can differ."""
+    base = {**FULL, attribute.unlike: "pink"} if attribute.unlike else dict(FULL)
+    pictures = []
+    for value, _ in attribute.values:
+        changed = {**base, attribute.name: value}
+        pictures.append(drawn({k: v if BIRDS.attribute(k).exists(changed) else None
+                               for k, v in changed.items()})[0])  # fmt: skip
+    for i, one in enumerate(pictures):
+        for two in pictures[:i]:
+            assert (np.abs(one - two).max(axis=2) > 24).sum() >= 20
+
+
 def test_a_bird_stays_inside_its_box_in_every_pose():
     for seed in range(40):
         bird = {**FULL, "bill": ("needle", "curved", "spoon", "hooked")[seed % 4],

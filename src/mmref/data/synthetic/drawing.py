@@ -71,6 +71,8 @@ class Canvas:
         origin: where the drawing's (0, 0) lies, in final pixels (x, y).
         lean: shift to the right, in units, per unit above y = ``ground``.
         ground: y of the ground in drawing units.
+        samples: canvas pixels on each side of a final pixel; by default 4, or 2 for a picture
+            more than 192 pixels high.
 
     Example:
         >>> canvas = Canvas((8, 8), unit=1.0, origin=(4.0, 4.0))
@@ -86,9 +88,10 @@ class Canvas:
         origin: Point,
         lean: float = 0.0,
         ground: float = 0.0,
+        samples: int | None = None,
     ) -> None:
         self.size = size
-        self.samples = 4 if size[0] <= 192 else 2
+        self.samples = samples or (4 if size[0] <= 192 else 2)
         self.unit = unit
         self.origin = origin
         self._scale = unit * self.samples

@@ -45,7 +45,7 @@ def render(
         spare[0] * shift[0] - unit * left + wide * x,
         spare[1] * shift[1] - unit * top + high * y,
     )
-    canvas = Canvas(size, unit, origin)
+    canvas = Canvas(size, unit, origin, samples=4 if high < 96 else 3 if high <= 192 else 2)
     background = paint_nature(canvas, draws, strength)
     perch = paint_perch(canvas, draws, pose.body.sine > 0.3, pose.ground + 1.5, 0.0)
     bird = Painter(canvas, attributes, pose, _RIMS[look % len(_RIMS)])

@@ -152,7 +152,7 @@ def cover(canvas: Canvas, draws: Draws, options: ViewOptions) -> tuple[str, Box 
         left, top = draws.uniform(0.02, 0.95 - w), draws.uniform(0.05, 0.95 - h)
         box = (left, top, left + w, top + h)
         (x0, y0), (x1, y1) = at(box[0], box[1]), at(box[2], box[3])
-        size = (x1 - x0) / 2.2
+        size = max(x1 - x0, y1 - y0) / 1.9
         for row in range(4):
             for column in range(4):
                 x = x0 + (x1 - x0) * (column + 0.5 * (row % 2) + 0.2) / 3.9
