@@ -72,14 +72,12 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         (("yellow", 5), ("orange", 3), ("brown", 3), ("green", 3), ("white", 3), ("black", 2),
          ("red", 2), ("purple", 2)),
         vague=VAGUE,
-        unlike="petal_colour",
     ),
     Attribute(
         "anther_colour",
         (("yellow", 3), ("orange", 3), ("black", 3), ("red", 2), ("purple", 2), ("white", 2)),
         needs=("centre", frozenset({"tuft"})),
         vague=VAGUE,
-        unlike="centre_colour",
     ),
     Attribute("sepals", (("none", 6), ("sepals", 4)), absent=_NONE),
     Attribute(
@@ -87,7 +85,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         (("green", 4), ("red", 3), ("brown", 3), ("white", 2)),
         needs=("sepals", frozenset({"sepals"})),
         vague=VAGUE,
-        unlike="petal_colour",
     ),
     Attribute(
         "stem",

@@ -40,7 +40,7 @@ _LEAVES: dict[str, tuple[float, tuple[Point, ...]]] = {
 # Middle and radius of the main bloom and of the others; the side is mirrored by chance.
 _LAYOUT: dict[str, tuple[tuple[float, float, float], ...]] = {
     "one": ((0, -21, 38.0),),
-    "two": ((-14, -22, 34.5), (38, 3, 20.0)),
+    "two": ((-14.0, -22.0, 34.5), (38.0, 3.0, 20.0)),
     "cluster": ((-17, -20, 33.5), (36, -42, 15.5), (44, -8, 16.5), (31, 18, 14.5)),
 }
 
@@ -79,26 +79,29 @@ class Plant:
             return [(x + r * i, y + r * j) for i in grid for j in grid if i * i + j * j < 0.8]
         if part == "centre":
             cx, cy = self.main.at(0.0, 0.0, self.main.posture.height + 0.1)
-            grid = (-0.2, 0.0, 0.2)
-            return [(cx + r * i, cy + r * j) for i in grid for j in grid]
+            return _square(cx, cy, 0.2 * r)
         if part == "stem":
             return [(self.stem[-1][0], y + r + step) for step in range(4, 30, 3)]
         if part == "leaves" and attributes["leaves"] != "none":
-            shares = (0.15, 0.35, 0.55, 0.75, 0.95)
             length = _LEAVES[str(attributes["leaves"])][0]
             return [
                 (px + size * length * s * cos, py + size * length * s * sin)
                 for (px, py), (cos, sin), size in self.leaves
-                for s in shares
+                for s in (0.15, 0.35, 0.55, 0.75, 0.95)
             ]
         if part == "leaves":
-            return [(self.joint[0] + dx, 50.0 + dy) for dx in (-18, 0, 18) for dy in (-8, 0, 8)]
+            return _square(self.joint[0], 50.0, 12.0)
         if part == "bud":
             (fx, fy), (tx, ty) = self.bud
             return [(fx + s * (tx - fx), fy + s * (ty - fy)) for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        places = [frame.base for frame in self.others]
-        places = places or [(self.side * 38.0, -30.0), (self.side * 38.0, 2.0)]
-        return [(px + dx, py + dy) for px, py in places for dx in (-7, 0, 7) for dy in (-7, 0, 7)]
+        others = [frame.base for frame in self.others]
+        others = others or [(self.side * 38.0, -30.0), (self.side * 38.0, 2.0)]
+        return [spot for px, py in others for spot in _square(px, py, 7.0)]
+
+
+def _square(x: float, y: float, step: float) -> list[Point]:
+    """Nine points around a point."""
+    return [(x + dx, y + dy) for dx in (-step, 0.0, step) for dy in (-step, 0.0, step)]
 
 
 def make_plant(attributes: Attributes, look: int, draws: Draws, strength: float) -> Plant:
@@ -173,10 +176,10 @@ def draw_plant(p: Painter, plant: Plant) -> None:
     brush = Brush(_STEM[str(a["stem_colour"])])
     half = _HALF[str(a["stem"])]
     for frame in plant.others:
+        bend = (0.55 * frame.base[0] + 0.45 * plant.joint[0], 26.0)
+        path: tuple[Point, ...] = (frame.base, bend, plant.joint)
         if a["posture"] == "nodding":
             path = _hook(frame, plant.joint, plant.joint, plant.side)[:-1]
-        else:
-            path = (frame.base, (0.55 * frame.base[0] + 0.45 * plant.joint[0], 26.0), plant.joint)
         _draw_stem(p, path, 0.6 * half + 0.3, brush)
     if a["bud"] == "bud":
         foot, tip = plant.bud
@@ -199,13 +202,14 @@ def draw_plant(p: Painter, plant: Plant) -> None:
 def _draw_stem(p: Painter, path: tuple[Point, ...], half: float, brush: Brush) -> None:
     line = _curve(path)
     if p.attributes["stem"] == "hairy":
-        _draw_hair(p, line, half + 3.6, tinted(brush.colour, 1.45))
+        _draw_hair(p, line, half + 4.0, brush.colour)
     p.canvas.limb(line, [half] * len(line), brush, edge=0.5)
 
 
 def _draw_hair(p: Painter, line: list[Point], reach: float, colour: Colour) -> None:
-    """Short hairs to both sides of a line, evenly spaced."""
-    width, step, due = p.width(0.8), 3.2, 1.6
+    """Short hairs to both sides of a line, evenly spaced; light on dark, so that they show."""
+    step, due = 3.4, 1.7
+    hairs: list[list[tuple[int, int]]] = []
     for (ax, ay), (bx, by) in pairwise(line):
         dx, dy = bx - ax, by - ay
         length = sqrt(dx * dx + dy * dy)
@@ -213,9 +217,12 @@ def _draw_hair(p: Painter, line: list[Point], reach: float, colour: Colour) -> N
             x, y = ax + dx * due / length, ay + dy * due / length
             nx, ny = -dy / length * reach, dx / length * reach
             ends = ((x + nx, y + ny - 1.0), (x, y), (x - nx, y - ny - 1.0))
-            p.draw.line([p.canvas.place(end) for end in ends], fill=colour, width=width)
+            hairs.append([p.canvas.place(end) for end in ends])
             due += step
         due -= length
+    for tone, width in ((tinted(colour, 0.4), p.width(1.5)), (tinted(colour, 1.5), p.width(0.7))):
+        for hair in hairs:
+            p.draw.line(hair, fill=tone, width=width)
 
 
 def _draw_leaf(p: Painter, base: Point, way: Point, size: float) -> None:

@@ -17,7 +17,7 @@ _PLACE: dict[str, tuple[str, float]] = {
     "blooms": ("blooms", 0.6), "bud": ("bud", 0.6),
 }  # fmt: skip
 
-_SAMPLES = 3
+_PARTS = tuple(dict.fromkeys(part for part, _ in _PLACE.values()))
 
 
 def render(
@@ -44,17 +44,16 @@ def render(
         )
     side = min(high, wide)
     origin = (wide * 0.5 + side * shift[0], high * 0.5 + side * shift[1])
-    canvas = Canvas(size, side * zoom / 128.0, origin, samples=_SAMPLES if side <= 192 else 2)
+    canvas = Canvas(
+        size, side * zoom / 128.0, origin, samples=4 if side < 96 else 3 if side <= 192 else 2
+    )
     background = paint_backdrop(canvas, draws, strength)
     draw_plant(Painter(canvas, attributes, look), plant)
     if cropped:
         cover = Cover("none", None)
     else:
         cover = cover_up(canvas, plant.middle, plant.radius, draws, options)
-    shown = {
-        part: cover.share(canvas, plant.spots(part, attributes))
-        for part in {place for place, _ in _PLACE.values()}
-    }
+    shown = cover.shares(canvas, {part: plant.spots(part, attributes) for part in _PARTS})
     visible = tuple(
         name
         for name, value in attributes.items()

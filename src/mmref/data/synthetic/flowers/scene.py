@@ -80,15 +80,24 @@ class Cover(NamedTuple):
     kind: str
     mask: Image.Image | None
 
-    def share(self, canvas: Canvas, spots: list[Point]) -> float:
-        """Share of these points that lie inside the picture and are not hidden."""
+    def shares(self, canvas: Canvas, spots: dict[str, list[Point]]) -> dict[str, float]:
+        """Share of the points of each part that lie inside the picture and are not hidden."""
         high, wide = canvas.size
-        shown = 0
-        for spot in spots:
-            x, y = (value // canvas.samples for value in canvas.place(spot))
-            if 0 <= x < wide and 0 <= y < high:
-                shown += self.mask is None or not self.mask.getpixel((x, y))
-        return shown / len(spots)
+        places = np.asarray([spot for part in spots.values() for spot in part])
+        x, y = (
+            ((places[:, k] * canvas.unit + canvas.origin[k]) + 1000.0).astype(np.int64) - 1000
+            for k in (0, 1)
+        )
+        shown = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
+        if self.mask is not None:
+            mask = np.asarray(self.mask)
+            shown &= mask[np.clip(y, 0, high - 1), np.clip(x, 0, wide - 1)] == 0
+        found, done = shown.tolist(), 0
+        shares: dict[str, float] = {}
+        for name, part in spots.items():
+            shares[name] = sum(found[done : done + len(part)]) / len(part)
+            done += len(part)
+        return shares
 
 
 def cover_up(canvas: Canvas, bloom: Point, radius: float, draws: Draws, how: ViewOptions) -> Cover:
