@@ -7,9 +7,8 @@ makes it: training ambiguity can be swept while the test captions stay the same.
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -20,20 +19,24 @@ from PIL import Image
 
 from mmref.data.synthetic.attributes import Ambiguity, Domain, Draws, draw_objects, draw_statements
 from mmref.data.synthetic.drawing import Rendering, ViewOptions
-from mmref.errors import ConfigError, DataError
+from mmref.data.synthetic.workers import Workers, tied_to_parent, write_lines
+from mmref.errors import ConfigError
 from mmref.files import atomic_folder
 
 SPLITS = ("train", "val", "test")
+MANIFEST, SETTINGS = "manifest.jsonl", "settings.json"
 _OBJECTS, _LOOK, _VIEW, _CAPTION, _HELD_OUT = range(5)
 _POOL_FROM = 400
 _RETRIES = 20
+Progress = Callable[[int, int], None]
+"""Called with (images drawn, images in all)."""
 
 
 def domains() -> dict[str, Domain]:
     """The domains by name; a new one is one file and one line here."""
-    from mmref.data.synthetic import birds, figures
+    from mmref.data.synthetic import birds, figures, flowers
 
-    return {"figures": figures.DOMAIN, "birds": birds.DOMAIN}
+    return {"figures": figures.DOMAIN, "birds": birds.DOMAIN, "flowers": flowers.DOMAIN}
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,13 @@ def _caption(
     return text, [s.record for s in said], omitted, [s.attribute for s in said if s.wrong]
 
 
-def generate(settings: SyntheticSettings, out: str | Path, *, processes: int | None = None) -> Path:
+def generate(
+    settings: SyntheticSettings,
+    out: str | Path,
+    *,
+    processes: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Write the benchmark as a manifest: ``manifest.jsonl``, ``settings.json`` and ``images/``.
 
     Metadata columns beside image, captions, identity and split: ``view_number``, ``attributes``
@@ -271,6 +280,8 @@ def generate(settings: SyntheticSettings, out: str | Path, *, processes: int | N
         settings: what to generate.
         out: the folder; an existing one is replaced as a whole when all is done.
         processes: how many to use; by default one for small sets and otherwise one for each core.
+            With two or more nothing half-written stays even when this process is killed.
+        progress: called with the number of images that are drawn, and of all.
 
     Returns:
         The folder, a source for ``RetrievalDataset.load``.
@@ -289,65 +300,59 @@ def generate(settings: SyntheticSettings, out: str | Path, *, processes: int | N
     """
     planned = plan_objects(settings)
     if processes is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        processes = (cores or 1) if len(planned) * settings.images >= _POOL_FROM else 1
-    with atomic_folder(out) as folder:
+        processes = cores() if len(planned) * settings.images >= _POOL_FROM else 1
+    with Workers() as workers, atomic_folder(out) as folder:
         (folder / "images").mkdir()
-        with (folder / "manifest.jsonl").open("w", encoding="utf-8", newline="\n") as manifest:
-            manifest.writelines(_work(settings, planned, folder, processes))
+        if processes > 1:
+            lines = _drawn_apart(settings, planned, folder, workers, processes, progress)
+        else:
+            lines = _drawn_here(settings, planned, folder, progress)
+        with (folder / MANIFEST).open("w", encoding="utf-8", newline="\n") as manifest:
+            manifest.writelines(lines)
         record = json.dumps({**asdict(settings), "format": 1}, indent=2) + "\n"
-        (folder / "settings.json").write_text(record, encoding="utf-8", newline="\n")
+        (folder / SETTINGS).write_text(record, encoding="utf-8", newline="\n")
     return Path(out)
 
 
-def _work(
-    settings: SyntheticSettings, planned: list[SyntheticObject], folder: Path, processes: int
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _drawn_here(
+    settings: SyntheticSettings,
+    planned: list[SyntheticObject],
+    folder: Path,
+    progress: Progress | None,
 ) -> Iterator[str]:
     """Draw all pictures; yield the manifest's lines in the order of the objects."""
-    if processes <= 1:
-        for item in planned:
-            yield from _object_lines(settings, item, folder)
-        return
-    # Fresh interpreters: a fork of a parent with threads (torch has them) may hang, and
-    # multiprocessing's other ways need a parent whose main module can be imported again.
-    code = "from mmref.data.synthetic.generate import work_share; work_share()"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    workers: list[subprocess.Popen[str]] = []
-    try:
-        for share in range(processes):
-            job = {"settings": asdict(settings), "folder": str(folder.resolve()),
-                   "share": share, "of": processes}  # fmt: skip
-            command = [sys.executable, "-c", code, json.dumps(job)]
-            workers.append(
-                subprocess.Popen(
-                    command,
-                    env=environment,
-                    text=True,
-                    encoding="utf-8",
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                )
-            )
-        for worker in workers:
-            _, said = worker.communicate()
-            if worker.returncode:
-                reason = (said.strip().splitlines() or ["no message"])[-1]
-                raise DataError(f"drawing failed ({reason}): try again with processes=1")
-    finally:
-        for worker in workers:
-            with worker:  # closes its pipe and waits for it
-                worker.kill()
-    parts = [_part(folder, share) for share in range(processes)]
-    lines = [iter(part.read_text(encoding="utf-8").splitlines(keepends=True)) for part in parts]
+    for number, item in enumerate(planned):
+        yield from _object_lines(settings, item, folder)
+        if progress is not None:
+            progress((number + 1) * settings.images, len(planned) * settings.images)
+
+
+def _drawn_apart(
+    settings: SyntheticSettings,
+    planned: list[SyntheticObject],
+    folder: Path,
+    workers: Workers,
+    processes: int,
+    progress: Progress | None,
+) -> Iterator[str]:
+    """Draw all pictures in other processes; yield the manifest's lines in the same order."""
+    jobs = [
+        {"settings": asdict(settings), "folder": str(folder.resolve()), "share": n, "of": processes}
+        for n in range(processes)
+    ]
+    parts = [folder / f"manifest-{share}.jsonl" for share in range(processes)]
+    lines = [len(planned[share::processes]) * settings.images for share in range(processes)]
+    workers.run(jobs, parts, lines, progress)
+    files = [iter(part.read_text(encoding="utf-8").splitlines(keepends=True)) for part in parts]
     for number in range(len(planned)):
-        yield from islice(lines[number % processes], settings.images)
+        yield from islice(files[number % processes], settings.images)
     for part in parts:
         part.unlink()
-
-
-def _part(folder: Path, share: int) -> Path:
-    return folder / f"manifest-{share}.jsonl"
 
 
 def work_share() -> None:
@@ -356,10 +361,10 @@ def work_share() -> None:
     given = job["settings"]
     settings = SyntheticSettings(**{**given, "image_size": tuple(given["image_size"])})
     folder = Path(job["folder"])
-    mine = plan_objects(settings)[job["share"] :: job["of"]]
-    with _part(folder, job["share"]).open("w", encoding="utf-8", newline="\n") as file:
-        for item in mine:
-            file.writelines(_object_lines(settings, item, folder))
+    with tied_to_parent(folder):
+        mine = plan_objects(settings)[job["share"] :: job["of"]]
+        lines = (line for item in mine for line in _object_lines(settings, item, folder))
+        write_lines(folder / f"manifest-{job['share']}.jsonl", lines)
 
 
 def _object_lines(
