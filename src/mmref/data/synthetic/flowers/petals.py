@@ -72,8 +72,8 @@ def direction(turns: float) -> Point:
     """Cosine and sine of an angle in turns, made of products and sums alone.
 
     Example:
-        >>> [round(x, 6) for x in direction(0.25)], [round(x, 6) for x in direction(1 / 3)]
-        ([0.0, 1.0], [-0.5, 0.866025])
+        >>> [round(x, 6) for x in direction(0.125)], [round(x, 6) for x in direction(1 / 3)]
+        ([0.707107, 0.707107], [-0.5, 0.866025])
     """
     part = (turns - int(turns) + 1.0) % 1.0 * 8.0
     octant = int(part)

@@ -3,6 +3,7 @@
 Units: the picture is 128 units high; (0, 0) is its middle and y grows downwards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -81,7 +82,8 @@ class Plant:
             cx, cy = self.main.at(0.0, 0.0, self.main.posture.height + 0.1)
             return _square(cx, cy, 0.2 * r)
         if part == "stem":
-            return [(self.stem[-1][0], y + r + step) for step in range(4, 30, 3)]
+            along = [spot for spot, _ in _walk(_curve(self.stem), 4.0)]
+            return [s for s in along if s[1] < 58 and _apart(s, self.middle) > 0.9 * r]
         if part == "leaves" and attributes["leaves"] != "none":
             length = _LEAVES[str(attributes["leaves"])][0]
             return [
@@ -170,6 +172,24 @@ def _curve(points: tuple[Point, ...]) -> list[Point]:
     return line
 
 
+def _walk(line: list[Point], step: float) -> Iterator[tuple[Point, Point]]:
+    """Evenly spaced points of an open line, each with the direction there."""
+    due = 0.5 * step
+    for (ax, ay), (bx, by) in pairwise(line):
+        dx, dy = bx - ax, by - ay
+        length = sqrt(dx * dx + dy * dy)
+        while due < length:
+            yield (ax + dx * due / length, ay + dy * due / length), (dx / length, dy / length)
+            due += step
+        due -= length
+
+
+def _apart(a: Point, b: Point) -> float:
+    """The distance of two points."""
+    dx, dy = a[0] - b[0], a[1] - b[1]
+    return sqrt(dx * dx + dy * dy)
+
+
 def draw_plant(p: Painter, plant: Plant) -> None:
     """Draw the whole flower, from the back to the front."""
     a = p.attributes
@@ -208,18 +228,11 @@ def _draw_stem(p: Painter, path: tuple[Point, ...], half: float, brush: Brush) -
 
 def _draw_hair(p: Painter, line: list[Point], reach: float, colour: Colour) -> None:
     """Short hairs to both sides of a line, evenly spaced; light on dark, so that they show."""
-    step, due = 3.4, 1.7
     hairs: list[list[tuple[int, int]]] = []
-    for (ax, ay), (bx, by) in pairwise(line):
-        dx, dy = bx - ax, by - ay
-        length = sqrt(dx * dx + dy * dy)
-        while due < length:
-            x, y = ax + dx * due / length, ay + dy * due / length
-            nx, ny = -dy / length * reach, dx / length * reach
-            ends = ((x + nx, y + ny - 1.0), (x, y), (x - nx, y - ny - 1.0))
-            hairs.append([p.canvas.place(end) for end in ends])
-            due += step
-        due -= length
+    for (x, y), (dx, dy) in _walk(line, 3.4):
+        nx, ny = -dy * reach, dx * reach
+        ends = ((x + nx, y + ny - 1.0), (x, y), (x - nx, y - ny - 1.0))
+        hairs.append([p.canvas.place(end) for end in ends])
     for tone, width in ((tinted(colour, 0.4), p.width(1.5)), (tinted(colour, 1.5), p.width(0.7))):
         for hair in hairs:
             p.draw.line(hair, fill=tone, width=width)

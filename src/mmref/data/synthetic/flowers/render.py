@@ -20,6 +20,11 @@ _PLACE: dict[str, tuple[str, float]] = {
 _PARTS = tuple(dict.fromkeys(part for part, _ in _PLACE.values()))
 
 
+def place_of(name: str) -> str:
+    """The part on which an attribute shows, as in ``Plant.spots``."""
+    return _PLACE[name][0]
+
+
 def render(
     attributes: Attributes, look: int, size: tuple[int, int], options: ViewOptions, draws: Draws
 ) -> Rendering:

@@ -107,7 +107,7 @@ _ABSENT: dict[str, tuple[str, ...]] = {
     "leaves": ("no leaves", "a leafless stalk", "a stalk without leaves"),
     "bud": ("no bud", "no unopened bud", "no further bud"),
 }
-_BLOOMS: dict[str, tuple[Phrase, ...]] = {
+BLOOMS: dict[str, tuple[Phrase, ...]] = {
     "one": (Phrase("have", "solitary bloom"), Phrase("have", "lone bloom"),
             Phrase("have", "only one flower head", "")),
     "two": (Phrase("have", "two blooms", ""), Phrase("have", "pair of blooms"),
@@ -132,7 +132,7 @@ _VERBS = {
 }
 
 
-class _Teller:
+class Teller:
     """Turns the statements of one caption into phrases."""
 
     def __init__(self, statements: Sequence[Statement], voice: Voice) -> None:
@@ -140,9 +140,11 @@ class _Teller:
         self.voice = voice
 
     def has(self, *names: str) -> bool:
+        """Whether one of these was stated."""
         return any(name in self.said for name in names)
 
     def value(self, name: str) -> str:
+        """What was stated of an attribute, or nothing."""
         return self.said[name].said if name in self.said else ""
 
     def word(self, name: str) -> str:
@@ -150,6 +152,7 @@ class _Teller:
         return self.voice.word(WORDS[name][self.value(name)]) if name in self.said else ""
 
     def colour(self, name: str) -> str:
+        """The word for a colour, or nothing."""
         table = LEAF_COLOURS if name == "leaf_colour" else COLOURS
         return self.voice.word(table[self.value(name)]) if name in self.said else ""
 
@@ -169,6 +172,7 @@ class _Teller:
         return " ".join([*before, noun, *(["in", colour] if colour else [])])
 
     def absent(self, name: str) -> Phrase:
+        """That something is not there."""
         return Phrase("have", self.voice.word(_ABSENT[name]), "")
 
     def _one(self, phrases: Sequence[Phrase]) -> Phrase:
@@ -216,7 +220,7 @@ class _Teller:
             role = self.voice.form("rise", "have", "have")
             found.append(Phrase(role, self.coloured("leaf_colour", self.word("leaves"), noun), ""))
         if self.has("blooms"):
-            found.append(self._one(_BLOOMS[self.value("blooms")]))
+            found.append(self._one(BLOOMS[self.value("blooms")]))
         if self.value("bud") == "none":
             found.append(self.absent("bud"))
         elif self.has("bud"):
@@ -288,6 +292,6 @@ def tell(statements: Sequence[Statement], paraphrase: float, draws: Draws) -> st
         True
     """
     voice = Voice(paraphrase, draws)
-    teller = _Teller(statements, voice)
+    teller = Teller(statements, voice)
     nouns = _PLANTS if teller.has("blooms") else _NOUNS
     return compose(teller.adjectives(), nouns, teller.phrases(), _VERBS, voice)
