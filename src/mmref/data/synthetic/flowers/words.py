@@ -68,7 +68,7 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "two-coloured": ("two-coloured", "bicoloured", "two-tone"),
     },
     "layers": {
-        "single": ("simple", "single-layered", "one-layered", "single-ringed"),
+        "single": ("simple", "single-layered", "single-ringed"),
         "double": ("double", "double-layered", "two-layered", "double-ringed"),
     },
     "posture": {
