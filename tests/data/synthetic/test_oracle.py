@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.synthetic import SyntheticSettings, domains, plan_objects, write_captions
 from mmref.data.synthetic import visible_oracle as module
-from mmref.data.synthetic.annotations import annotations, is_generated, read_settings
+from mmref.data.synthetic.annotations import annotations, is_generated, read_settings, summary
 from mmref.data.synthetic.attributes import (
     Ambiguity,
     Attribute,
@@ -328,10 +329,35 @@ def test_sets_without_annotations_say_so(folder, tmp_path, change, message):
         annotations(rewritten(folder, tmp_path / "set", change))
 
 
+def test_the_summary_counts(folder):
+    data = RetrievalDataset.load(folder)
+    found = summary(data)
+    assert list(found) == ["train", "val", "test"]
+    assert [(f["objects"], f["images"], f["captions"]) for f in found.values()] == [
+        (3, 6, 12), (2, 4, 8), (4, 8, 16),
+    ]  # fmt: skip
+    rows = [data.metadata(row) for row in range(6)]
+    said = [one for row in rows for one in row["stated"]]
+    wrong = [bool(one) for row in rows for one in row["contradicted"]]
+    assert found["train"]["statements"] == pytest.approx(np.mean([len(one) for one in said]))
+    assert found["train"]["contradicting"] == pytest.approx(100 * np.mean(wrong))
+    hidden = [
+        sum(v is not None for v in r["attributes"].values()) - len(r["visible"]) for r in rows
+    ]
+    assert found["train"]["hidden"] == pytest.approx(np.mean(hidden))
+    told = found["train"]["statements"] + found["train"]["omitted"]
+    has = [sum(v is not None for v in r["attributes"].values()) for r in rows]
+    assert told == pytest.approx(np.mean(has))
+
+
 def test_settings_are_read_back(folder, tmp_path):
     found = read_settings(folder)
     assert (found.objects, found.omit, found.image_size) == (3, 0.9, (64, 32))
     assert is_generated(folder) and not is_generated(tmp_path)
+    shutil.copytree(folder, tmp_path / "more")
+    assert is_generated(tmp_path / "more")
+    (tmp_path / "more" / "features.npy").touch()
+    assert not is_generated(tmp_path / "more")
     kept = json.loads((folder / "settings.json").read_text())
     for wrong in ("{", "[]", {**kept, "format": 2}, {**kept, "domain": "fish"},
                   {n: v for n, v in kept.items() if n != "omit"}):  # fmt: skip

@@ -69,6 +69,42 @@ def annotations(dataset: RetrievalDataset) -> Annotations:
     )
 
 
+def summary(dataset: RetrievalDataset) -> dict[str, dict[str, float]]:
+    """What each split of a generated set holds.
+
+    Returns:
+        Split -> ``objects``, ``images``, ``captions``, ``contradicting`` (percent of the captions
+        that get at least one attribute wrong), ``statements`` and ``omitted`` (their mean number,
+        and that of the attributes left out, in a caption) and ``hidden`` (mean number of
+        attributes that an image does not show).
+
+    Raises:
+        DataError: not a generated set.
+    """
+    found = {}
+    for split in dataset.split_names:
+        part = dataset.split(split)
+        column = _columns(part)
+        stated, omitted, wrong = (
+            [one for row in column(name, _is_lists) for one in row]
+            for name in ("stated", "omitted", "contradicted")
+        )
+        has = [
+            sum(v is not None for v in one.values()) for one in column("attributes", _is_attributes)
+        ]
+        shown = [len(names) for names in column("visible", _is_texts)]
+        found[split] = {
+            "objects": len(part.object_names),
+            "images": len(part),
+            "captions": len(stated),
+            "contradicting": 100 * sum(map(bool, wrong)) / len(wrong),
+            "statements": sum(map(len, stated)) / len(stated),
+            "omitted": sum(map(len, omitted)) / len(omitted),
+            "hidden": (sum(has) - sum(shown)) / len(part),
+        }
+    return found
+
+
 def _columns(dataset: RetrievalDataset) -> Callable[[str, Callable[[Any], bool]], list[Any]]:
     def column(name: str, fits: Callable[[Any], bool]) -> list[Any]:
         if name not in dataset.table.column_names:
@@ -126,9 +162,9 @@ def read_settings(folder: str | Path) -> SyntheticSettings:
 
 
 def is_generated(folder: str | Path) -> bool:
-    """Whether a folder is a generated set, which may be generated again."""
+    """Whether a folder is a generated set and nothing else, so that it may be drawn again."""
     try:
         read_settings(folder)
-    except DataError:
+        return {file.name for file in Path(folder).iterdir()} == {MANIFEST, SETTINGS, "images"}
+    except (DataError, OSError):
         return False
-    return (Path(folder) / MANIFEST).is_file()
