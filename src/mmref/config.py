@@ -33,6 +33,8 @@ class EncoderSettings(_Settings):
     image_height: int = Field(64, ge=16, le=512, description="compact: input height in pixels")
     image_width: int = Field(64, ge=16, le=512, description="compact: input width in pixels")
     width: int = Field(32, ge=8, le=512, description="compact: channels of the first stage")
+    slots: int = Field(12, ge=1, le=256, description="compact: places the net looks at")
+    slot_dropout: float = Field(0.3, ge=0, lt=1, description="compact: share of slots dropped")
     grid: int = Field(96, ge=4, le=1024, description="compact: cells of the colour layout")
     kernel_features: int = Field(1024, ge=16, le=16384, description="random Fourier features")
     kernel_width: float = Field(0.5, gt=0, description="gamma of the kernel on unit descriptors")
@@ -77,11 +79,17 @@ class ReferenceSettings(_Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="ema: what is kept at a batch")
     fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
     reconstruction_weight: float = Field(0.2, ge=0, description="b")
-    words_weight: float = Field(0.3, ge=0, description="of the object's words a feature names")
+    words_weight: float = Field(0.0, ge=0, description="of the object's words a feature names")
     guidance_weight: float = Field(1.0, ge=0, description="c, after its ramp")
-    ramp_epochs: float = Field(1.0, ge=0, description="epochs in which c grows from 0")
+    caption_epochs: float = Field(
+        24.0, ge=0, description="epochs on captions alone, before any image, that form R; 0: none"
+    )
+    text_rate: float = Field(
+        0.1, ge=0, le=1, description="share of the learning rate for texts after caption_epochs"
+    )
+    ramp_epochs: float = Field(0.0, ge=0, description="epochs in which c grows from 0")
     temperature: float = Field(0.1, gt=0, description="tau between features and references")
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
     tokens: int = Field(4, ge=1, le=64, description="key/value tokens made from a reference")
     decoder_width: int = Field(64, ge=16, le=1024, multiple_of=4)
     mask_rate: float = Field(0.4, gt=0, lt=1, description="of loss.masked_words_weight too")
@@ -122,8 +130,8 @@ class TrainingSettings(_Settings):
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     gradient_clip: float = Field(1.0, gt=0)
     average: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
-    word_dropout: float = Field(0.2, ge=0, lt=1)
-    remix: float = Field(0.5, ge=0, le=1, description="share of captions re-mixed by phrases")
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    remix: float = Field(0.0, ge=0, le=1, description="share of captions re-mixed by phrases")
     augment: bool = Field(True, description="compact: crop, colour, erasing; flips by flip")
     flip: bool = Field(False, description='compact: mirror images, never for "left" or "right"')
     patience: int = Field(0, ge=0, description="epochs without a better validation mAP; 0: all")
@@ -184,13 +192,16 @@ class Settings(_Settings):
                 "references.reconstruction_weight": 0,
                 "references.guidance_weight": 0,
                 "references.words_weight": 0,
+                "references.caption_epochs": 0,
                 "training.remix": 0,
             }
         )
 
     def identity_control(self) -> "Settings":
         """The base objective with a plain cosine ID classifier: the mandatory control."""
-        return self.base_objective().with_values({"loss.identity_weight": 1})
+        return self.base_objective().with_values(
+            {"loss.identity_weight": 1, "references.learning_rate": 3e-3}
+        )
 
     def with_values(self, values: dict[str, Any]) -> "Settings":
         """A copy with some values replaced by dotted name (``training.epochs``).

@@ -40,22 +40,23 @@ def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=chance) * (high - low) + low
 
-    zoom_y, zoom_x = uniform(0.95, 1.05), uniform(0.95, 1.05)
+    zoom_y = uniform(0.85, 1.15)
+    zoom_x = zoom_y * uniform(0.95, 1.05)
     flip = torch.ones(count)
     if mirrored is not None:
         flip = torch.where(mirrored.cpu() & (uniform(0, 1) < 0.5), -1.0, 1.0)
     move = torch.zeros(count, 2, 3)
     move[:, 0, 0], move[:, 1, 1] = zoom_x * flip, zoom_y
-    move[:, 0, 2], move[:, 1, 2] = uniform(-0.06, 0.06), uniform(-0.06, 0.06)
+    move[:, 0, 2], move[:, 1, 2] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
     grid = F.affine_grid(move, [count, 3, height, width], align_corners=False).to(pixels.device)
     moved = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
 
-    gain = uniform(0.9, 1.1, 1, 1, 1) * uniform(0.97, 1.03, 3, 1, 1)
-    shift = uniform(-8, 8, 1, 1, 1)
+    gain = uniform(0.8, 1.2, 1, 1, 1) * uniform(0.9, 1.1, 3, 1, 1)
+    shift = uniform(-20, 20, 1, 1, 1)
     moved = (moved * gain.to(moved.device) + shift.to(moved.device)).clamp(0, 255)
 
-    # Random erasing (Zhong et al. 2020): a quarter of the images lose a patch, filled with grey.
-    tall, wide = uniform(0.1, 0.3) * height, uniform(0.1, 0.3) * width
+    # Random erasing (Zhong et al. 2020): half of the images lose a patch, filled with a colour.
+    tall, wide = uniform(0.1, 0.4) * height, uniform(0.1, 0.4) * width
     top, left = uniform(0, 1) * (height - tall), uniform(0, 1) * (width - wide)
     ys, xs = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
     inside = (
@@ -63,6 +64,7 @@ def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None 
         & (ys < (top + tall)[:, None, None])
         & (xs >= left[:, None, None])
         & (xs < (left + wide)[:, None, None])
-        & (uniform(0, 1) < 0.25)[:, None, None]
+        & (uniform(0, 1) < 0.5)[:, None, None]
     )
-    return moved.masked_fill(inside[:, None].to(moved.device), 127.5)
+    colour = uniform(0, 255, 3, 1, 1).to(moved.device)
+    return torch.where(inside[:, None].to(moved.device), colour, moved)

@@ -53,7 +53,7 @@ class PartsEncoder(nn.Module):
         self.deep_text = (
             DeepText(
                 tokeniser,
-                len(ngrams),
+                torch.from_numpy(ngrams.idf[: ngrams.words] - 1).float().clamp(min=0),
                 settings.deep,
                 depth=settings.text_depth,
                 width=settings.text_width,
@@ -98,7 +98,7 @@ class PartsEncoder(nn.Module):
         if self.closed_form is not None:
             parts.append(self.closed_form.encode_text(batch))
         if self.deep_text is not None:
-            parts.append(F.normalize(self.deep_text(batch), dim=1))
+            parts.append(F.normalize(self.deep_text(batch).float(), dim=1))
         return parts
 
     def image_parts(self, images: Tensor) -> list[Tensor]:
@@ -107,7 +107,7 @@ class PartsEncoder(nn.Module):
         if self.closed_form is not None:
             parts.append(self.closed_form.encode_image(self.describe(images)))
         if self.deep_text is not None:
-            parts.append(F.normalize(self.deep_image(images), dim=1))
+            parts.append(F.normalize(self.deep_image(images).float(), dim=1))
         return parts
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:

@@ -1,7 +1,8 @@
 """Captions -> the text side of both parts: weighted n-grams, and a small transformer.
 
-The n-grams (TF-IDF of words and word pairs) learn from a few hundred captions; the transformer,
-off by default, adds word order where there is data to learn it from. Our choice.
+The closed-form part reads n-grams (TF-IDF of words and word pairs), which learn from a few hundred
+captions; the deep part reads words and their neighbours, and a transformer, off by default, adds
+wider order where there is data to learn it from. Our choice.
 """
 
 from collections.abc import Sequence
@@ -48,12 +49,61 @@ class NGramProjection(nn.Module):
         return out
 
 
+class GatedWords(nn.Module):
+    """Words, and what a word makes of those shortly behind it: "red" of "hat" in "a red hat".
+
+    ``sum_i w_i h_i + sum_i sum_k (A h_i) * (B_k h_{i+k})`` over the words' weighted embeddings h. A
+    bag of words cannot tell a red hat and blue shoes from a blue hat and red shoes; pairs of
+    words as features of their own can, but are too rare each to be learnt. Here a pair is made
+    from its words, so synonyms share what is learnt. Our choice.
+
+    Args:
+        idf: inverse document frequency of each word, 0 for those that say nothing, Tensor[v].
+        out: numbers of the result.
+        window: how many words behind are looked at.
+
+    Example:
+        >>> words = GatedWords(torch.ones(9), out=4)
+        >>> a, b = words(torch.tensor([[4, 5, 6], [6, 5, 4]]))
+        >>> bool(torch.allclose(a, b))
+        False
+    """
+
+    idf: Tensor
+
+    def __init__(self, idf: Tensor, out: int, window: int = 3) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(idf), out)
+        nn.init.normal_(self.embedding.weight, std=out**-0.5)
+        self.gate = nn.Linear(out, out, bias=False)
+        nn.init.orthogonal_(self.gate.weight, gain=0.3 * out**0.5)
+        self.behind = nn.ModuleList(nn.Linear(out, out, bias=False) for _ in range(window))
+        for layer in self.behind:
+            assert isinstance(layer, nn.Linear)
+            nn.init.orthogonal_(layer.weight)
+        self.register_buffer("idf", idf / idf.mean().clamp(min=1e-6))
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Token ids, padded, Tensor[n, l] -> Tensor[n, out]."""
+        # Each word once: a batch holds thousands of tokens but few different words.
+        distinct, where = words.unique(return_inverse=True)
+        weight = self.idf[distinct] * (distinct > MASK)
+        hidden = self.embedding(distinct) * weight[:, None]
+        total: Tensor = F.embedding(where, hidden).sum(dim=1)
+        gates = F.embedding(where, self.gate(hidden))
+        for step, layer in enumerate(self.behind, 1):
+            if step < words.shape[1]:
+                behind = F.embedding(where[:, step:], layer(hidden))
+                total = total + (gates[:, :-step] * behind).sum(dim=1)
+        return total
+
+
 class DeepText(nn.Module):
-    """The deep part's text side: an n-gram projection plus a transformer's output.
+    """The deep part's text side: gated words plus a transformer's output.
 
     Args:
         tokeniser: gives the vocabulary's size.
-        ngrams: number of n-gram features.
+        idf: inverse document frequency of each word, Tensor[v].
         out: numbers of the result.
         depth: transformer layers; 0 for none.
         width: their width.
@@ -64,7 +114,7 @@ class DeepText(nn.Module):
     def __init__(
         self,
         tokeniser: CaptionTokeniser,
-        ngrams: int,
+        idf: Tensor,
         out: int,
         *,
         depth: int,
@@ -73,14 +123,14 @@ class DeepText(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.ngrams = NGramProjection(ngrams, out)
+        self.words = GatedWords(idf, out)
         self.transformer = (
             WordTransformer(len(tokeniser), out, depth, width, length, dropout) if depth else None
         )
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Tensor[n, out], not normalised."""
-        projected: Tensor = self.ngrams(batch)
+        projected: Tensor = self.words(batch.words)
         if self.transformer is not None:
             known = (batch.words > MASK).any(dim=1, keepdim=True)
             projected = projected + self.transformer(batch.words) * known

@@ -36,6 +36,7 @@ _LEARNED = ("references.fusion_weight", "references.guidance_weight")
 _RECONSTRUCTED = (*_LEARNED, "references.reconstruction_weight")
 _WORDS = "references.words_weight"
 _REMIX = "training.remix"
+_CLASSIFIER = {"references.learning_rate": 3e-3}  # its weights start far from where they must go
 _UNLEARNED = {"references.fusion_weight": 0, "references.reconstruction_weight": 0}
 
 VARIANTS: dict[str, Variant] = {
@@ -50,6 +51,7 @@ VARIANTS: dict[str, Variant] = {
             "loss.temperature": 0.02,
             "loss.identity_weight": 1,
             "loss.masked_words_weight": 1,
+            **_CLASSIFIER,
             "references.mask_rate": 0.15,
         },
     ),
@@ -57,13 +59,16 @@ VARIANTS: dict[str, Variant] = {
         "TAL (RDE)", {"loss.kind": "tal", "loss.temperature": 0.015, "loss.margin": 0.1}
     ),
     "cmpm": Variant(
-        "CMPM + CMPC", {"loss.kind": "cmpm", "loss.temperature": 0.02, "loss.cmpc_weight": 1}
+        "CMPM + CMPC",
+        {"loss.kind": "cmpm", "loss.temperature": 0.02, "loss.cmpc_weight": 1, **_CLASSIFIER},
     ),
     "triplet": Variant("triplet, hardest negatives", {"loss.kind": "triplet", "loss.margin": 0.2}),
     # Controls.
-    "identity": Variant("base + ID classifier", {"loss.identity_weight": 1}),
+    "identity": Variant("base + ID classifier", {"loss.identity_weight": 1, **_CLASSIFIER}),
     "identity-words-remix": Variant(
-        "ID classifier + words + remix", {"loss.identity_weight": 1}, kept=(_WORDS, _REMIX)
+        "ID classifier + words + remix",
+        {"loss.identity_weight": 1, **_CLASSIFIER},
+        kept=(_WORDS, _REMIX),
     ),
     "mean-refined": Variant("base, refined by mean prototypes", {"references.kind": "mean"}),
     "mean-prototypes": Variant(

@@ -5,11 +5,29 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from mmref.config import Settings
 from mmref.data.batches import TrainingPairs
 from mmref.encoders.parts import PartsEncoder
 from mmref.model import References
 from mmref.references.objective import Objective
 from mmref.training.validation import balanced, encode_captions, encode_images
+
+
+def new_objective(settings: Settings, encoder: PartsEncoder, pairs: TrainingPairs) -> Objective:
+    """The objective of these settings, its word targets counted from the training captions."""
+    vocabulary = len(encoder.tokeniser)
+    objective = Objective(
+        settings,
+        objects=len(pairs.objects),
+        dimensions=encoder.part_dimensions,
+        vocabulary=vocabulary,
+    )
+    if objective.words is not None:
+        numbers, objects = pairs.caption_objects()
+        # Words that stand in every caption (idf 1) say nothing about an object.
+        idf = torch.from_numpy(encoder.ngrams.idf[:vocabulary] - 1).clamp(min=0)
+        objective.words.count([pairs.ids[n] for n in numbers], objects, idf)
+    return objective
 
 
 def start_references(
@@ -18,6 +36,8 @@ def start_references(
     pairs: TrainingPairs,
     device: torch.device,
     parts: Iterable[int] | None = None,
+    *,
+    captions_only: bool = False,
 ) -> None:
     """References start as the mean of both modalities' mean features, part by part (our choice).
 
@@ -27,16 +47,17 @@ def start_references(
         pairs: the training captions and images.
         device: where the encoder is.
         parts: the encoder's parts to do; all by default.
+        captions_only: leave images out, as long as they say nothing yet.
     """
     if not objective.banks:
         return
     texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device)
-    objects = torch.cat([text_objects, image_objects]).to(device)
     for number in parts if parts is not None else range(len(texts)):
-        features = torch.cat(
-            [balanced(texts[number], text_objects), balanced(images[number], image_objects)]
-        )
-        objective.bank(number).start_from(features.to(device), objects)
+        features, objects = balanced(texts[number], text_objects), text_objects
+        if not captions_only:
+            features = torch.cat([features, balanced(images[number], image_objects)])
+            objects = torch.cat([text_objects, image_objects])
+        objective.bank(number).start_from(features.to(device), objects.to(device))
 
 
 def read_references(

@@ -37,14 +37,18 @@ class TrainingModule(nn.Module):
         ramp: float,
     ) -> dict[str, Tensor]:
         """The named losses of one batch."""
-        losses: dict[str, Tensor] = self.objective(
-            self.encoder.text_parts(texts),
-            self.encoder.image_parts(images),
-            objects,
-            words,
-            rng,
-            ramp,
-        )
+        text_parts = self.encoder.text_parts(texts)
+        image_parts = self.encoder.image_parts(images)
+        # Similarities keep all their digits: at tau 0.1, those of bf16 would be wrong by 0.04.
+        with torch.autocast(objects.device.type, enabled=False):
+            losses: dict[str, Tensor] = self.objective(
+                [part.float() for part in text_parts],
+                [part.float() for part in image_parts],
+                objects,
+                words,
+                rng,
+                ramp,
+            )
         return losses
 
 
@@ -53,10 +57,15 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
     training = settings.training
     started = module.encoder.started_parameters()
     numbers = {id(p) for p in started}
-    deep = [p for p in module.encoder.parameters() if id(p) not in numbers]
+    text = module.encoder.deep_text
+    texts = [] if text is None else list(text.parameters())
+    numbers |= {id(p) for p in texts}
+    images = [p for p in module.encoder.parameters() if id(p) not in numbers]
+    share = settings.references.text_rate if settings.references.caption_epochs else 1.0
     groups: list[dict[str, Any]] = [
         {"params": started, "lr": training.learning_rate},
-        {"params": deep, "lr": training.deep_learning_rate},
+        {"params": images, "lr": training.deep_learning_rate},
+        {"params": texts, "lr": share * training.deep_learning_rate},
     ]
     if list(module.objective.banks.parameters()):
         groups.append(
@@ -88,7 +97,12 @@ class AveragedWeights:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay, self.updates = decay, 0
+        self.decay = decay
+        self.restart(module)
+
+    def restart(self, module: nn.Module) -> None:
+        """Forget: the average is the module's present state."""
+        self.updates = 0
         self.tensors = {k: v.detach().clone() for k, v in module.state_dict().items()}
 
     @torch.no_grad()

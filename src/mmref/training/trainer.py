@@ -30,9 +30,9 @@ from mmref.errors import ConfigError, TrainingError
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.metrics.protocols import Figures
 from mmref.model import MMRef, References, make_refiner
-from mmref.references.objective import Objective
+from mmref.training.captions import learn_captions
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from mmref.training.initialise import read_references, start_references
+from mmref.training.initialise import new_objective, read_references, start_references
 from mmref.training.outcome import Outcome
 from mmref.training.schedule import learning_rate_factor, ramp
 from mmref.training.selection import choose_refinement, default_choice, validation_map
@@ -137,21 +137,9 @@ class Trainer:
         )
         AcceleratorState._reset_state()  # else a second training could not differ in precision
         self.accelerator = Accelerator(mixed_precision=self._precision())
-        objective = Objective(
-            settings,
-            objects=len(self.pairs.objects),
-            dimensions=self.encoder.part_dimensions,
-            vocabulary=len(tokeniser),
-        )
-        if objective.words is not None:
-            numbers, objects = self.pairs.caption_objects()
-            # Words that stand in every caption (idf 1) say nothing about an object.
-            idf = torch.from_numpy(self.encoder.ngrams.idf[: len(tokeniser)] - 1).clamp(min=0)
-            objective.words.count([self.pairs.ids[n] for n in numbers], objects, idf)
-        module = TrainingModule(self.encoder, objective)
+        module = TrainingModule(self.encoder, new_objective(settings, self.encoder, self.pairs))
         optimizer = make_optimizer(module, settings)
         self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
-        start_references(self.encoder, objective, self.pairs, self.accelerator.device)
         average = AveragedWeights(module, settings.training.average)
         self.state = TrainingState(module, prepared_optimizer, average)
 
@@ -168,7 +156,8 @@ class Trainer:
         settings, state = self.settings.training, self.state
         if resume:
             self._restore()
-        if state.epoch == 0 and not state.history:
+        if not state.history:
+            self._start()
             self._validate({}, 0.0)
         last = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
         with self._events() as events:
@@ -183,6 +172,21 @@ class Trainer:
                 events(row)
                 self._save()
         return self._outcome()
+
+    def _start(self) -> None:
+        """What comes before the first epoch: captions alone, and where references start."""
+        state, device = self.state, self.accelerator.device
+        begun = time.monotonic()
+        told = learn_captions(self.encoder, self.pairs, self.settings, device, self._progress)
+        objective = state.module.objective
+        start_references(self.encoder, objective, self.pairs, device)
+        if told:
+            number = [len(objective.banks) - 1]
+            start_references(
+                self.encoder, objective, self.pairs, device, number, captions_only=True
+            )
+        state.average.restart(state.module)
+        state.seconds += time.monotonic() - begun
 
     def measure(self, steps: int) -> tuple[float, float]:
         """Seconds of one step and of one validation, by doing some; the training is spoilt."""
@@ -390,7 +394,8 @@ class Trainer:
     def _restart_references(self) -> None:
         """After the first epoch of a part from scratch: its means now tell objects apart."""
         objective = self.state.module.objective
-        if not objective.banks or not self.settings.encoder.deep:
+        formed = self.settings.references.caption_epochs > 0
+        if not objective.banks or not self.settings.encoder.deep or formed:
             return
         number = len(objective.banks) - 1
         start_references(self.encoder, objective, self.pairs, self.accelerator.device, [number])
