@@ -242,6 +242,4 @@ def _show_ceilings(ceilings: dict[str, dict[str, Any]]) -> None:
     console = out()
     console.print(table)
     console.print("percent, the gallery is every image; MRR: every object by its best image")
-    console.print(
-        "*: tied images in any order; in the other figures they rank before the right ones"
-    )
+    console.print("*: tied images in any order; otherwise they rank before the right ones")
