@@ -54,23 +54,28 @@ def test_base_control_and_full_are_those_of_the_settings():
 
 
 def test_each_component_adds_one_thing():
-    steps = [name for name in COMPONENTS if name != "identity"]
-    assert steps[0] == "base"
+    steps = ["base", "references", "references-captions", "full"]
+    assert set(steps) <= set(COMPONENTS)
     added = [changed(variant(one, START), variant(two, START)) for one, two in pairwise(steps)]
-    assert added == [
-        {"references.fusion_weight", "references.guidance_weight"},
-        {"references.reconstruction_weight"},
-        {"references.words_weight"},
-        {"training.remix"},
-    ]
+    assert added[0] == {"references.fusion_weight", "references.guidance_weight"}
+    assert added[1] == {"references.caption_epochs"}
     assert variant("references", START).references.guidance_weight == 0.7
+
+
+def test_the_strong_controls_have_captions_first_and_no_references_that_guide():
+    for name in ("captions", "identity-captions"):
+        found = variant(name, START).references
+        assert found.caption_epochs == START.references.caption_epochs > 0
+        assert found.guidance_weight == found.fusion_weight == 0
+    assert variant("identity-captions", START).loss.identity_weight == 1
 
 
 @pytest.mark.parametrize("name", ["pairwise", "sdm", "tal", "cmpm", "triplet"])
 def test_a_base_loss_changes_no_more_than_the_loss(name):
     settings = variant(name, START)
     assert settings.loss.kind == name
-    assert {n.split(".")[0] for n in changed(settings, START.base_objective())} == {"loss"}
+    more = {n for n in changed(settings, START.base_objective()) if not n.startswith("loss.")}
+    assert more == ({"references.learning_rate"} if name == "cmpm" else set())  # CMPC's weights
     assert (settings.loss.cmpc_weight > 0) == (name == "cmpm")
     assert not settings.references.used
 

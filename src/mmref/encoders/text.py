@@ -86,7 +86,7 @@ class GatedWords(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Token ids, padded, Tensor[n, l] -> Tensor[n, out]."""
         # Each word once: a batch holds thousands of tokens but few different words.
-        distinct, where = words.unique(return_inverse=True)
+        distinct, where = torch.unique(words, return_inverse=True)
         weight = self.idf[distinct] * (distinct > MASK)
         hidden = self.embedding(distinct) * weight[:, None]
         total: Tensor = F.embedding(where, hidden).sum(dim=1)

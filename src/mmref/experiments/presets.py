@@ -35,7 +35,7 @@ def _named(names: tuple[str, ...], settings: Settings) -> tuple[Entry, ...]:
 def components(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
     """The full method step by step, and prototypes in the place of learned references."""
     del drawn
-    names = (*COMPONENTS, "identity-words-remix", *PROTOTYPES)
+    names = (*COMPONENTS, *PROTOTYPES)
     return Grid(_named(tuple(dict.fromkeys(names)), settings))
 
 
@@ -127,7 +127,7 @@ def grid_of(preset: str, settings: Settings, drawn: SyntheticSettings | None = N
 
     Example:
         >>> [entry.name for entry in grid_of("components", Settings()).entries][:3]
-        ['base', 'identity', 'references']
+        ['base', 'identity', 'captions']
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}: choose from {', '.join(PRESETS)}")

@@ -33,9 +33,7 @@ class Variant:
 
 
 _LEARNED = ("references.fusion_weight", "references.guidance_weight")
-_RECONSTRUCTED = (*_LEARNED, "references.reconstruction_weight")
-_WORDS = "references.words_weight"
-_REMIX = "training.remix"
+_FORMED = ("references.caption_epochs", "references.text_rate")
 _CLASSIFIER = {"references.learning_rate": 3e-3}  # its weights start far from where they must go
 _UNLEARNED = {"references.fusion_weight": 0, "references.reconstruction_weight": 0}
 
@@ -65,10 +63,11 @@ VARIANTS: dict[str, Variant] = {
     "triplet": Variant("triplet, hardest negatives", {"loss.kind": "triplet", "loss.margin": 0.2}),
     # Controls.
     "identity": Variant("base + ID classifier", {"loss.identity_weight": 1, **_CLASSIFIER}),
-    "identity-words-remix": Variant(
-        "ID classifier + words + remix",
+    "captions": Variant("base, captions alone first", kept=_FORMED),
+    "identity-captions": Variant(
+        "ID classifier, captions alone first",
         {"loss.identity_weight": 1, **_CLASSIFIER},
-        kept=(_WORDS, _REMIX),
+        kept=_FORMED,
     ),
     "mean-refined": Variant("base, refined by mean prototypes", {"references.kind": "mean"}),
     "mean-prototypes": Variant(
@@ -83,9 +82,11 @@ VARIANTS: dict[str, Variant] = {
     ),
     # The method, step by step.
     "references": Variant("base + fusion + guidance", kept=_LEARNED),
-    "reconstruction": Variant("+ reconstruction", kept=_RECONSTRUCTED),
-    "words": Variant("+ words", kept=(*_RECONSTRUCTED, _WORDS)),
-    "full": Variant("MMRef", whole=True),  # + remix
+    "references-captions": Variant("+ captions alone first", kept=(*_LEARNED, *_FORMED)),
+    "full": Variant("MMRef", whole=True),  # + reconstruction
+    # What was tried beside it and is off.
+    "full-words": Variant("MMRef + words", {"references.words_weight": 0.3}, whole=True),
+    "full-remix": Variant("MMRef + re-mixed captions", {"training.remix": 0.5}, whole=True),
     "full-mean": Variant(
         "MMRef with mean prototypes", {**_UNLEARNED, "references.kind": "mean"}, whole=True
     ),
@@ -98,8 +99,18 @@ VARIANTS: dict[str, Variant] = {
 BASELINES = ("base", "pairwise", "sdm", "irra", "tal", "cmpm", "triplet", "identity", "full")
 """The baselines of other papers between the base and the full method."""
 
-COMPONENTS = ("base", "identity", "references", "reconstruction", "words", "full")
-"""The full method step by step, each with all before it but ``identity``, the control."""
+COMPONENTS = (
+    "base",
+    "identity",
+    "captions",
+    "identity-captions",
+    "references",
+    "references-captions",
+    "full",
+    "full-words",
+    "full-remix",
+)
+"""The full method step by step, the controls, and what was tried beside it."""
 
 PROTOTYPES = ("references", "mean-prototypes", "ema-prototypes", "full", "full-mean", "full-ema")
 """Learned references against computed ones, alone and within the full method."""
@@ -121,7 +132,7 @@ def variant(
     Example:
         >>> variant("sdm", overrides={"loss.temperature": 0.05}).loss.temperature
         0.05
-        >>> variant("words") == variant("full").with_values({"training.remix": 0})
+        >>> variant("full") == Settings()
         True
     """
     if name not in VARIANTS:
