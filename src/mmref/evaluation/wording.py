@@ -1,0 +1,275 @@
+"""How the captions of one object say the same: words in their places, aligned, and translated.
+
+Captions of one object differ in words and in what they mention, so a contradiction cannot be seen
+by counting words. Three things make them comparable, all learnt from the captions alone:
+
+- a word's *context*, the words around it in its phrase;
+- an *alignment*: the words of the object's other captions that stand in a similar context;
+- a *translation* P(w | u): how another caption says u. It is learnt by expectation maximisation
+  over aligned words, as IBM Model 1 learns a dictionary from sentence pairs (Brown et al. 1993);
+  that the "languages" are other captions of one object, and that contexts are compared after
+  translation, is our choice.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from mmref.data.text import CaptionTokeniser, phrases
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+REACH = 3  # words on each side that make a context
+VIEWS = ("both", "right", "left")  # which side of the context is looked at
+CHANNELS = (*VIEWS, "next", "previous")
+RARE, EDGE, HIDDEN, NOTHING = range(4)
+ORDINARY = 4  # ids of ordinary words start here
+
+_OFFSETS = tuple(d for d in range(-REACH, REACH + 1) if d)
+_SIDES = ((0, 1, 2, 3, 4, 5), (3, 4, 5), (0, 1, 2))  # columns of the context in each view
+_NEXT, _PREVIOUS = 3, 2
+_LEAST = 3  # captions that a word must stand in
+_MOST = 1500
+_KEPT = 32  # aligned words kept for each word
+_FAINT = 0.02  # a weaker alignment is none
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of captions, row by row in the order of the objects.
+
+    Attributes:
+        captions: the captions' texts.
+        objects: number of each caption's object, from 0, int[captions]; not decreasing.
+        phrases: the phrases, of all captions.
+        vocabulary: word of each id; the first four stand for rare words, the edge of a phrase, a
+            hidden word and nothing.
+        words: word ids, int[n].
+        caption: caption of each word, int[n].
+        phrase: phrase of each word, int[n].
+        around: ids of the 3 words before and the 3 behind within the phrase, int[n, 6].
+        start: first word of each object and, last, n, int[objects + 1].
+
+    Example:
+        >>> wording = Wording.read(["a red hat", "red hat, bag", "a red bag"], [0, 0, 0])
+        >>> [wording.vocabulary[i] for i in wording.words], wording.phrase.tolist()
+        (['[rare]', 'red', '[rare]', 'red', '[rare]', '[rare]', '[rare]', 'red', '[rare]'], \
+[0, 0, 0, 1, 1, 2, 3, 3, 3])
+    """
+
+    captions: tuple[str, ...]
+    objects: Ints
+    phrases: tuple[str, ...]
+    vocabulary: tuple[str, ...]
+    words: Ints
+    caption: Ints
+    phrase: Ints
+    around: Ints
+    start: Ints
+    frequency: npt.NDArray[np.float64] = field(repr=False)
+
+    @classmethod
+    def read(cls, captions: Sequence[str], objects: Sequence[int]) -> "Wording":
+        """Take captions apart.
+
+        Args:
+            captions: captions, those of one object side by side.
+            objects: number of each caption's object, from 0 and not decreasing.
+        """
+        tokeniser = CaptionTokeniser.learn(captions)
+        parts = [(number, part) for number, text in enumerate(captions) for part in phrases(text)]
+        split = tokeniser.words([part for _, part in parts])
+        stands = Counter[str]()
+        seen: list[set[str]] = [set() for _ in captions]
+        for (number, _), words in zip(parts, split, strict=True):
+            seen[number].update(words)
+        for words_of_one in seen:
+            stands.update(words_of_one)
+        kept = sorted(
+            (word for word, count in stands.items() if count >= _LEAST),
+            key=lambda word: (-stands[word], word),
+        )[:_MOST]
+        vocabulary = ("[rare]", "[edge]", "[hidden]", "[nothing]", *kept)
+        number_of = {word: number for number, word in enumerate(vocabulary) if number >= ORDINARY}
+        ids, caption, phrase = list[int](), list[int](), list[int]()
+        for place, ((number, _), words) in enumerate(zip(parts, split, strict=True)):
+            ids += [number_of.get(word, RARE) for word in words]
+            caption += [number] * len(words)
+            phrase += [place] * len(words)
+        flat, of_phrase = np.array(ids, dtype=np.int64), np.array(phrase, dtype=np.int64)
+        of_caption = np.array(caption, dtype=np.int64)
+        numbers = np.asarray(objects, dtype=np.int64)
+        count = int(numbers.max()) + 1 if len(numbers) else 0
+        frequency = np.bincount(flat, minlength=len(vocabulary)).astype(np.float64)
+        return cls(
+            captions=tuple(captions),
+            objects=numbers,
+            phrases=tuple(part for _, part in parts),
+            vocabulary=vocabulary,
+            words=flat,
+            caption=of_caption,
+            phrase=of_phrase,
+            around=_around(flat, of_phrase),
+            start=np.searchsorted(numbers[of_caption], np.arange(count + 1)),
+            frequency=np.maximum(frequency, 1e-3) / max(len(flat), 1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def rows(self) -> "list[slice]":
+        """The words of each object."""
+        return [slice(int(a), int(b)) for a, b in zip(self.start[:-1], self.start[1:], strict=True)]
+
+
+def _around(words: Ints, phrase: Ints) -> Ints:
+    found = np.full((len(words), len(_OFFSETS)), EDGE, dtype=np.int64)
+    for column, offset in enumerate(_OFFSETS):
+        other = np.arange(len(words)) + offset
+        inside = (other >= 0) & (other < len(words))
+        inside[inside] = phrase[other[inside]] == phrase[np.flatnonzero(inside)]
+        found[inside, column] = words[other[inside]]
+    return found
+
+
+class Alignment(NamedTuple):
+    """For each word the words of the object's other captions in a similar place.
+
+    Attributes:
+        places: which words they are, row numbers of the wording, int[channels, n, k].
+        weights: how similar their context is, in [0, 1], float[channels, n, k]; 0 beyond the last.
+    """
+
+    places: Ints
+    weights: Floats
+
+
+def learn_wording(
+    wording: Wording, folds: Ints, *, rounds: int = 2
+) -> tuple[Alignment, Floats, Floats]:
+    """Alignments and translations by turns: contexts are compared in translation.
+
+    Args:
+        wording: the captions.
+        folds: fold of each object, int[objects].
+        rounds: how often contexts are translated and words aligned anew.
+
+    Returns:
+        The alignment; P(w | u) learnt without the objects of each fold,
+        float32 [folds, vocabulary, vocabulary]; and the one learnt from all, [vocabulary, same].
+    """
+    contexts = [_contexts(wording, side) for side in _SIDES]
+    size = len(wording.vocabulary)
+    smoother = sp.identity(size, dtype=np.float32, format="csr")
+    both = contexts[0]
+    for _ in range(rounds):
+        _, everything = _translations(wording, both, folds)
+        strong = np.where(everything < _PRUNED, 0.0, everything).astype(np.float32)
+        alone = sp.identity(size, dtype=np.float32)
+        smoother = ((1 - _TRANSLATED) * alone + _TRANSLATED * sp.csr_matrix(strong)).tocsr()
+        both = _unit(contexts[0] @ smoother)
+    apart, everything = _translations(wording, both, folds)
+    smooth = [both, *(_unit(context @ smoother) for context in contexts[1:])]
+    return _align(wording, smooth, _unit(smoother)), apart, everything
+
+
+_PRUNED = 0.01  # translations below are left out of contexts
+_TRANSLATED = 0.7  # share of a context that is its translation
+
+
+def _contexts(wording: Wording, side: Sequence[int]) -> Any:
+    """Unit rows: the words around each word, rare and near ones most, sparse [n, vocabulary]."""
+    size, n = len(wording.vocabulary), len(wording)
+    pairs = np.unique(wording.caption * size + wording.words)
+    stands = np.bincount(pairs % size, minlength=size)
+    value = np.log((1 + len(wording.captions)) / (1 + stands))
+    value[:ORDINARY] = 0.0
+    value[EDGE] = 0.3
+    near = np.array([1 / abs(_OFFSETS[column]) for column in side])
+    around = wording.around[:, list(side)]
+    weights = (value[around] * near).astype(np.float32)
+    rows = np.repeat(np.arange(n), len(side))
+    return _unit(sp.csr_matrix((weights.ravel(), (rows, around.ravel())), shape=(n, size)))
+
+
+def _unit(matrix: Any) -> Any:
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return (sp.diags((1 / np.where(norms > 0, norms, 1)).astype(np.float32)) @ matrix).tocsr()
+
+
+def _translations(
+    wording: Wording,
+    contexts: Any,
+    folds: Ints,
+    *,
+    turns: int = 4,
+    everywhere: float = 0.02,
+    same: float = 0.5,
+) -> tuple[Floats, Floats]:
+    """P(w | u) by expectation maximisation: [folds, u, w], each fold left out, and of all.
+
+    Args:
+        wording: the captions.
+        contexts: unit contexts, sparse [n, vocabulary].
+        folds: fold of each object.
+        turns: of the maximisation.
+        everywhere: alignment of words whose contexts share nothing.
+        same: at first, the probability that a word stays as it is.
+    """
+    size, words, often = len(wording.vocabulary), wording.words, wording.frequency
+    table = np.tile((1 - same) * often, (size, 1))
+    table[np.diag_indices(size)] += same
+    counts = np.zeros((int(folds.max()) + 1, size * size))
+    similar = []
+    for rows in wording.rows():
+        block = contexts[rows]
+        near = everywhere + np.asarray((block @ block.T).todense()) ** 2
+        near *= wording.caption[rows][:, None] != wording.caption[rows][None]
+        similar.append(near.astype(np.float32))
+    for _ in range(turns):
+        counts[:] = 0
+        for number, rows in enumerate(wording.rows()):
+            own = words[rows]
+            joint = similar[number] * table[own[None, :], own[:, None]]
+            joint /= (joint.sum(axis=1) + often[own])[:, None]
+            np.add.at(counts[folds[number]], (own[None, :] * size + own[:, None]).ravel(),
+                      joint.ravel())  # fmt: skip
+        total = counts.sum(axis=0)
+        table = _table(total, often)
+    apart = np.stack([_table(total - fold, often) for fold in counts]).astype(np.float32)
+    return apart, table.astype(np.float32)
+
+
+def _table(counts: npt.NDArray[Any], often: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    square = counts.reshape(len(often), len(often))
+    table: npt.NDArray[Any] = (square + often) / (square.sum(axis=1, keepdims=True) + 1)
+    return table
+
+
+def _align(wording: Wording, contexts: Sequence[Any], translated: Any) -> Alignment:
+    """Each word's best aligned words of other captions, in each channel."""
+    kept = _KEPT
+    places = np.zeros((len(CHANNELS), len(wording), kept), dtype=np.int64)
+    weights = np.zeros((len(CHANNELS), len(wording), kept), dtype=np.float32)
+    for rows in wording.rows():
+        other = wording.caption[rows][:, None] != wording.caption[rows][None]
+        found = [np.asarray((c[rows] @ c[rows].T).todense()) ** 2 for c in contexts]
+        for column in (_NEXT, _PREVIOUS):
+            beside = wording.around[rows, column]
+            block = translated[beside]
+            inner = (beside != EDGE) & (beside != RARE)
+            near = np.asarray((block @ block.T).todense()) ** 2
+            found.append(near * inner[:, None] * inner[None])
+        for channel, similar in enumerate(found):
+            near = np.where(other & (similar >= _FAINT), similar, 0)
+            k = min(kept, near.shape[1])
+            best = np.argpartition(-near, k - 1, axis=1)[:, :k]
+            places[channel, rows, :k] = best + rows.start
+            weights[channel, rows, :k] = np.take_along_axis(near, best, axis=1)
+    return Alignment(places, weights)
