@@ -29,11 +29,11 @@ class EncoderSettings(_Settings):
         le=4096,
         description="numbers in each of the closed-form part's two blocks; 0: none",
     )
-    deep: int = Field(128, ge=0, le=4096, description="numbers of the deep part; 0: none")
+    deep: int = Field(256, ge=0, le=4096, description="numbers of the deep part; 0: none")
     image_height: int = Field(64, ge=16, le=512, description="compact: input height in pixels")
     image_width: int = Field(64, ge=16, le=512, description="compact: input width in pixels")
     width: int = Field(32, ge=8, le=512, description="compact: channels of the first stage")
-    slots: int = Field(12, ge=1, le=256, description="compact: places the net looks at")
+    slots: int = Field(24, ge=1, le=256, description="compact: places the net looks at")
     slot_dropout: float = Field(0.3, ge=0, lt=1, description="compact: share of slots dropped")
     grid: int = Field(96, ge=4, le=1024, description="compact: cells of the colour layout")
     kernel_features: int = Field(1024, ge=16, le=16384, description="random Fourier features")
@@ -125,7 +125,7 @@ class TrainingSettings(_Settings):
     epochs: int = Field(8, ge=0, le=10_000)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(1e-4, gt=0, description="of the parts with a closed-form start")
-    deep_learning_rate: float = Field(3e-3, gt=0, description="of the parts from scratch")
+    deep_learning_rate: float = Field(1e-2, gt=0, description="of the parts from scratch")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     gradient_clip: float = Field(1.0, gt=0)
