@@ -109,7 +109,8 @@ class ReferenceSettings(_Settings):
 class RefinementSettings(_Settings):
     """The grid from which validation picks the refinement."""
 
-    forms: tuple[Literal["posterior", "linear", "centred"], ...] = (
+    forms: tuple[Literal["whitened", "posterior", "linear", "centred"], ...] = (
+        "whitened",
         "posterior",
         "linear",
         "centred",

@@ -46,7 +46,7 @@ class RefinementChoice:
     """What validation chose.
 
     Attributes:
-        form: ``posterior``, ``linear`` or ``centred``.
+        form: ``posterior``, ``linear``, ``centred`` or ``whitened``.
         weight: lambda; with 0 the refinement is off.
         temperature: tau_r of ``posterior``.
         kept: s, entries of the sparse profile.
@@ -70,6 +70,7 @@ class References:
         decoder: weights of the reconstruction decoder, by name; empty without one.
         parts: R of each of the encoder's parts, normalised, before their shares: what the decoder
             reads; empty without a decoder.
+        scatter: W of the training images about their references, Tensor[d, d]; None if unknown.
     """
 
     vectors: Tensor
@@ -78,6 +79,7 @@ class References:
     image_mean: Tensor
     decoder: dict[str, Tensor]
     parts: tuple[Tensor, ...] = ()
+    scatter: Tensor | None = None
 
 
 class MMRef:
@@ -132,6 +134,8 @@ class MMRef:
             parts["references"] = self.references.vectors
             parts["text_mean"] = self.references.text_mean
             parts["image_mean"] = self.references.image_mean
+            if self.references.scatter is not None:
+                parts["scatter"] = self.references.scatter
         for name in sorted(parts):
             array = parts[name].detach().cpu().contiguous().numpy()
             total.update(f"{name}{array.dtype}{array.shape}".encode())
@@ -238,6 +242,8 @@ class MMRef:
                 **{f"decoder.{name}": t for name, t in references.decoder.items()},
                 **{f"part.{number}": t for number, t in enumerate(references.parts)},
             }
+            if references.scatter is not None:
+                parts["scatter"] = references.scatter
         with atomic_write(folder / REFERENCES_FILE) as partial:
             save_file({k: v.detach().cpu().contiguous() for k, v in parts.items()}, partial)
         with atomic_write(folder / SETTINGS_FILE) as partial:
@@ -348,6 +354,7 @@ def make_refiner(references: References | None, choice: RefinementChoice | None)
         kept=choice.kept,
         text_mean=references.text_mean,
         image_mean=references.image_mean,
+        scatter=references.scatter,
     )
 
 
@@ -365,4 +372,5 @@ def _references(parts: dict[str, Tensor], objects: list[str] | None) -> Referenc
         parts["image_mean"],
         decoder,
         tuple(parts[f"part.{number}"] for number in numbers),
+        parts.get("scatter"),
     )

@@ -3,7 +3,7 @@
 Test objects are unseen, so the training references act as an anchor basis. A feature's profile is
 its relation to all m references; the reference similarity of a query and an image compares their
 profiles, and ``S = cos + weight * S_ref``. No label is used, and no score depends on the other
-queries. Source: the paper describes this in words; the three forms are our choices.
+queries. Source: the paper describes this in words; the four forms are our choices.
 
 ================ ============================================== ==========================
 form             profile of x                                   S_ref
@@ -11,10 +11,13 @@ form             profile of x                                   S_ref
 ``posterior``    p = softmax(cos(x, R) / tau_r), top s of sqrt  sum_k sqrt(p_q,k p_g,k)
 ``linear``       R x                                            cosine of the profiles
 ``centred``      R x minus its modality's training mean         cosine of the profiles
+``whitened``     (W + w I)^(-1/2) x                             cosine of the profiles
 ================ ============================================== ==========================
 
 ``linear`` and ``centred`` need no m-dimensional vector: with G = R^T R, the cosine of profiles is
-that of G^(1/2) x, so one stored vector of d numbers is enough.
+that of G^(1/2) x, so one stored vector of d numbers is enough. ``whitened`` measures in units of W,
+the scatter of the training images about their references (w is its mean variance): what differs
+between views of one object, or was never learnt, says little about which object it is.
 """
 
 from collections.abc import Mapping
@@ -26,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Form = Literal["posterior", "linear", "centred"]
+Form = Literal["posterior", "linear", "centred", "whitened"]
 Modality = Literal["text", "image"]
 
 FORMS: tuple[str, ...] = get_args(Form)
@@ -82,15 +85,17 @@ class Refiner:
 
     Args:
         references: R, Tensor[m, d]; normalised here.
-        form: ``posterior``, ``linear`` or ``centred``.
+        form: ``posterior``, ``linear``, ``centred`` or ``whitened``.
         weight: lambda >= 0.
         temperature: tau_r > 0 of ``posterior``.
         kept: s >= 1, entries of ``posterior`` kept per feature; at most m are used.
         text_mean: mean normalised text feature of the training set, Tensor[d]; ``centred`` alone.
         image_mean: the same of images, Tensor[d].
+        scatter: W, Tensor[d, d]; ``whitened`` alone.
 
     Raises:
-        ValueError: an argument is out of its range, or ``centred`` lacks its means.
+        ValueError: an argument is out of its range, ``centred`` lacks its means, or ``whitened``
+            its scatter.
 
     Example:
         >>> references = torch.eye(3)
@@ -110,6 +115,7 @@ class Refiner:
         kept: int = 32,
         text_mean: Tensor | None = None,
         image_mean: Tensor | None = None,
+        scatter: Tensor | None = None,
     ) -> None:
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
@@ -119,13 +125,19 @@ class Refiner:
             raise ValueError("weight must be >= 0, temperature > 0 and kept >= 1")
         if form == "centred" and (text_mean is None or image_mean is None):
             raise ValueError("the centred form needs text_mean and image_mean")
+        if form == "whitened" and scatter is None:
+            raise ValueError("the whitened form needs the scatter")
         self.references = F.normalize(references.detach().float().cpu(), dim=-1)
         self.form: str = form
         self.weight = float(weight)
         self.temperature = float(temperature)
         self.kept = min(int(kept), len(self.references))
         self.means = {"text": text_mean, "image": image_mean}
-        self._root = None if form == "posterior" else gram_root(self.references)
+        self._root: Tensor | None = None
+        if form == "whitened" and scatter is not None:
+            self._root = whitening(scatter)
+        elif form != "posterior":
+            self._root = gram_root(self.references)
 
     def profiles(self, features: Tensor, modality: str, *, exact: bool = False) -> Profiles:
         """The features' profiles, by default in their stored form.
@@ -200,6 +212,44 @@ class Refiner:
             raise ValueError("these profiles were made by another form of refinement")
         dense = torch.zeros(len(profiles), len(self.references))
         return dense.scatter_(1, profiles.indices.long(), profiles.values.float())
+
+
+def scatter_about(references: Tensor, features: Tensor, objects: Tensor) -> Tensor:
+    """W: the second moments of features about their objects' references (our choice).
+
+    Args:
+        references: normalised, Tensor[m, d].
+        features: Tensor[n, d].
+        objects: the features' objects, rows of ``references``, Tensor[n].
+
+    Returns:
+        Tensor[d, d]; zero without features.
+
+    Example:
+        >>> scatter_about(torch.zeros(1, 2), torch.eye(2), torch.tensor([0, 0])).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+    """
+    apart = features - references[objects]
+    return apart.T @ apart / max(1, len(apart))
+
+
+def whitening(scatter: Tensor) -> Tensor:
+    """(W + w I)^(-1/2), w being the mean of W's diagonal: the symmetric inverse root.
+
+    Args:
+        scatter: W, Tensor[d, d].
+
+    Returns:
+        Tensor[d, d]; the identity's direction when W is zero.
+
+    Example:
+        >>> whitening(torch.diag(torch.tensor([1.0, 7.0]))).round(decimals=3).tolist()
+        [[0.4470000088214874, 0.0], [0.0, 0.30199998617172241]]
+    """
+    mean = scatter.diagonal().mean().clamp(min=1e-12).double()
+    values, vectors = torch.linalg.eigh(scatter.double())
+    root: Tensor = vectors * (values.clamp(min=0) + mean).rsqrt() @ vectors.T
+    return root.float()
 
 
 def gram_root(references: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class EventLog:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = {f"loss/{name}": value for name, value in row["losses"].items()}
-        values |= {f"val/{n}": row[n] for n in ("mAP", "refined_mAP") if row.get(n) is not None}
+        if row.get("mAP") is not None:
+            values["val/mAP"] = row["mAP"]
         summary = Summary(
             value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         )

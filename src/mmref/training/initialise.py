@@ -10,6 +10,7 @@ from mmref.data.batches import TrainingPairs
 from mmref.encoders.parts import PartsEncoder
 from mmref.model import References
 from mmref.references.objective import Objective
+from mmref.references.refinement import scatter_about
 from mmref.training.validation import balanced, encode_captions, encode_images
 
 
@@ -75,7 +76,8 @@ def read_references(
         objective: holds the references and the decoder.
         pairs: the training captions and images.
         device: where the encoder is.
-        means: whether to encode the training set for the mean features; without, they are zero.
+        means: whether to encode the training set for the mean features and the scatter; without,
+            they are zero and None.
     """
     if not objective.banks:
         return None
@@ -84,9 +86,12 @@ def read_references(
         parts = tuple(part.float().cpu().clone() for part in objective.references())
         vectors = encoder.join(parts)
     text_mean = image_mean = torch.zeros(vectors.shape[1])
+    scatter = None
     if means:
-        texts, _, images, _ = _training_vectors(encoder, pairs, device)
-        text_mean, image_mean = encoder.join(texts).mean(dim=0), encoder.join(images).mean(dim=0)
+        texts, _, images, objects = _training_vectors(encoder, pairs, device)
+        joined = encoder.join(images)
+        text_mean, image_mean = encoder.join(texts).mean(dim=0), joined.mean(dim=0)
+        scatter = scatter_about(vectors, joined, objects)
     decoder = objective.decoder.state_dict() if objective.decoder is not None else {}
     return References(
         vectors,
@@ -95,6 +100,7 @@ def read_references(
         image_mean,
         {name: value.detach().cpu().clone() for name, value in decoder.items()},
         parts if decoder else (),
+        scatter,
     )
 
 

@@ -35,7 +35,7 @@ from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_che
 from mmref.training.initialise import new_objective, read_references, start_references
 from mmref.training.outcome import Outcome
 from mmref.training.schedule import learning_rate_factor, ramp
-from mmref.training.selection import choose_refinement, default_choice, validation_map
+from mmref.training.selection import choose_refinement, validation_map
 from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
 from mmref.training.validation import (
     Validation,
@@ -290,7 +290,7 @@ class Trainer:
             with self._averaged():
                 self._renew_prototypes()
                 row |= self._score()
-            state.keep_best(row["refined_mAP"] if row["refined_mAP"] is not None else row["mAP"])
+            state.keep_best(row["mAP"])
         state.history.append(row)
         return row
 
@@ -303,25 +303,12 @@ class Trainer:
         texts = encode_captions(encoder, validation.captions, device)
         images = encode_images(encoder, validation.inputs.tensor, device)
         targets = (validation.query_objects, validation.gallery_objects)
-        choice = default_choice(self.settings.refinement) if self._banks() else None
-        means = choice is not None and choice.form == "centred"
         best: dict[str, Any] = {}
         for share in SHARES if len(texts) > 1 else (float(encoder.deep_share),):
             encoder.deep_share.fill_(share)
-            vectors = encoder.join(texts), encoder.join(images)
-            refined = (
-                validation_map(*vectors, *targets, self._references(means=means), choice)
-                if choice
-                else None
-            )
-            row = {
-                "mAP": validation_map(*vectors, *targets, None, None),
-                "refined_mAP": refined,
-                "deep_share": share,
-            }
-            key = "refined_mAP" if choice else "mAP"
-            if not best or row[key] > best[key]:
-                best = row
+            found = validation_map(encoder.join(texts), encoder.join(images), *targets, None, None)
+            if not best or found > best["mAP"]:
+                best = {"mAP": found, "deep_share": share}
         self.set_deep_share(best["deep_share"])
         return best
 
@@ -329,9 +316,6 @@ class Trainer:
         """Set the deep part's share in the vectors."""
         self.encoder.deep_share.fill_(share)
         self.state.average.tensors["encoder.deep_share"].fill_(share)
-
-    def _banks(self) -> bool:
-        return len(self.state.module.objective.banks) > 0
 
     def _outcome(self) -> Outcome:
         state, validation = self.state, self.validation
