@@ -34,7 +34,7 @@ def test_the_deep_part_depends_on_the_seed_alone() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         encoder = new_encoder(settings("features"), tokeniser, ids, inputs("features"))
-        return encoder.state_dict()["deep_text.ngrams.bag.weight"]
+        return encoder.state_dict()["deep_text.words.embedding.weight"]
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))

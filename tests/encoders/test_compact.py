@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmref.encoders.build import new_encoder, tokeniser_for
-from mmref.encoders.compact import ConvNet, layout_cells
+from mmref.encoders.compact import SlotNet, even_light, layout_cells
 
 from .made import CAPTIONS, SIZE, inputs, made, settings
 
@@ -62,27 +62,68 @@ class TestDescribe:
         assert torch.equal(encoder.encode_image(images), encoder.encode_image(images.float()))
 
 
-class TestConvNet:
-    @pytest.mark.parametrize("size", [(16, 16), (128, 48), (20, 70)])
+class TestSlotNet:
+    def net(self, size: tuple[int, int] = (32, 32), dropout: float = 0.0) -> SlotNet:
+        torch.manual_seed(0)
+        return SlotNet(size, 8, 5, slots=6, dropout=dropout)
+
+    @pytest.mark.parametrize("size", [(16, 16), (128, 48), (20, 70), (33, 17)])
     def test_any_size_is_taken(self, size: tuple[int, int]) -> None:
-        net = ConvNet(size, 8, 5, 0.0).eval()
+        net = self.net(size).eval()
         assert net(torch.randn(2, 3, *size)).shape == (2, 5)
 
     def test_where_a_detail_sits_matters(self) -> None:
-        """Far from all borders, where a convolution alone could not tell two places apart."""
-        torch.manual_seed(0)
-        net = ConvNet((256, 256), 8, 5, 0.0)  # in training: batch statistics
-        pictures = torch.full((3, 3, 256, 256), -1.0)
-        for picture, begin in zip(pictures, (80, 160, 160), strict=True):
-            picture[:, begin : begin + 16, begin : begin + 16] = 1.0
+        """Once slots look at places, the same detail elsewhere is seen by another slot."""
+        net = self.net((64, 64))  # in training: batch statistics
+        with torch.no_grad():
+            net.place.copy_(8 * torch.randn(net.place.shape))
+        pictures = torch.full((3, 3, 64, 64), -1.0)
+        for picture, begin in zip(pictures, (16, 40, 40), strict=True):
+            picture[:, begin : begin + 8, begin : begin + 8] = 1.0
         found = net(pictures)
         assert (found[0] - found[1]).abs().max() > 0.01
         assert (found[1] - found[2]).abs().max() < 1e-5
 
+    def test_what_a_slot_sees_is_near_to_where_it_looks(self) -> None:
+        """With looks held fast on the upper left, nothing beyond its surroundings counts."""
+        net = self.net((64, 64)).eval()
+        with torch.no_grad():
+            for layer in (net.where[-1].weight, net.where[-1].bias):
+                layer.zero_()
+            net.place.fill_(-1e4)
+            net.place[:, :, 2, 2] = 1e4
+        picture = torch.randn(1, 3, 64, 64)
+        far, near = picture.clone(), picture.clone()
+        far[..., 40:, 40:] = 3.0
+        near[..., 8:12, 8:12] = 3.0
+        assert torch.allclose(net(picture), net(far), atol=1e-6)
+        assert (net(picture) - net(near)).abs().max() > 1e-4
+
+    def test_slots_are_dropped_in_training_alone(self) -> None:
+        net, x = self.net(dropout=0.5), torch.randn(4, 3, 32, 32)
+        assert not torch.equal(net(x), net(x))
+        net.eval()
+        assert torch.equal(net(x), net(x))
+
     def test_it_learns_through_all_its_stages(self) -> None:
-        net = ConvNet((32, 32), 8, 5, 0.0)
+        net = self.net()
         net(torch.randn(4, 3, 32, 32)).square().sum().backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+        still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+        assert still == []
+
+
+class TestEvenLight:
+    def test_a_cast_and_dusk_go(self) -> None:
+        x = torch.rand(3, 3, 8, 8)
+        cast = 0.4 * x + torch.tensor([0.1, -0.2, 0.3])[None, :, None, None]
+        assert torch.allclose(even_light(cast), even_light(x), atol=1e-5)
+
+    def test_each_picture_on_its_own(self) -> None:
+        x = torch.rand(3, 3, 8, 8)
+        assert torch.allclose(even_light(x)[1:2], even_light(x[1:2]), atol=1e-6)
+
+    def test_an_even_picture_stays_finite(self) -> None:
+        assert even_light(torch.full((1, 3, 8, 8), 0.7)).abs().max() < 1e-5
 
 
 def test_pixels_of_its_size() -> None:

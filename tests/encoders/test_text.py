@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmref.data.text import PADDING, NGramVocabulary
-from mmref.encoders.text import NGramProjection, WordTransformer, text_batch
+from mmref.encoders.text import GatedWords, NGramProjection, WordTransformer, text_batch
 
 from .made import encode, made
 
@@ -40,6 +40,53 @@ class TestNGramProjection:
             assert torch.allclose(found[row], expected, atol=1e-6)
 
 
+class TestGatedWords:
+    IDF = torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 0.5, 3.0, 1.5])
+
+    def net(self, window: int = 2) -> GatedWords:
+        torch.manual_seed(0)
+        return GatedWords(self.IDF, 5, window=window)
+
+    def naive(self, net: GatedWords, ids: list[int]) -> torch.Tensor:
+        """Word by word, pair by pair."""
+        hidden = [net.embedding.weight[i] * net.idf[i] * (i > 2) for i in ids]
+        total = torch.zeros(5)
+        for first, own in enumerate(hidden):
+            total = total + own
+            for step, layer in enumerate(net.behind, 1):
+                if first + step < len(hidden):
+                    total = total + net.gate(own) * layer(hidden[first + step])
+        return total
+
+    def test_equals_a_naive_loop(self) -> None:
+        net = self.net()
+        for ids in ([3, 4, 5, 6, 7], [4], [4, 1, 6], [2, 7]):
+            found = net(torch.tensor([ids]))[0]
+            assert torch.allclose(found, self.naive(net, ids), atol=1e-5), ids
+
+    def test_padding_and_unknown_words_add_nothing(self) -> None:
+        net = self.net()
+        alone, padded = net(torch.tensor([[4, 6]])), net(torch.tensor([[4, 6, 0, 0]]))
+        assert torch.allclose(alone, padded, atol=1e-6)
+        assert net(torch.tensor([[1, 0, 2]])).abs().max() == 0
+
+    def test_order_matters_within_the_window_alone(self) -> None:
+        net = self.net(window=1)
+
+        def said(ids: list[int]) -> torch.Tensor:
+            return net(torch.tensor([ids]))[0]
+
+        assert not torch.allclose(said([4, 6]), said([6, 4]), atol=1e-4)
+        # Words that the unknown one keeps apart are not neighbours.
+        assert torch.allclose(said([4, 1, 6]), said([6, 1, 4]), atol=1e-6)
+
+    def test_a_colour_is_bound_to_its_thing(self) -> None:
+        """A bag of words cannot tell these two apart."""
+        net = self.net()
+        first, second = torch.tensor([[3, 4, 5, 6]]), torch.tensor([[5, 4, 3, 6]])
+        assert not torch.allclose(net(first), net(second), atol=1e-4)
+
+
 class TestWordTransformer:
     def words(self) -> torch.Tensor:
         return torch.tensor([[4, 5, 6], [7, PADDING, PADDING]])
@@ -65,8 +112,9 @@ class TestWordTransformer:
         assert (forth - back).abs().max() > 1e-3
 
     def test_order_within_an_encoder(self) -> None:
-        """Beyond word pairs only the transformer tells two orders apart."""
-        forth, back = "hat blue bag", "bag blue hat"
+        """Beyond the window of gated words only the transformer tells two orders apart."""
+        apart = " zzz" * 5  # unknown words
+        forth, back = f"hat{apart} blue", f"blue{apart} hat"
         plain, words = made("features"), made("features", text_depth=1)
         assert torch.allclose(encode(plain, forth), encode(plain, back), atol=1e-6)
         assert not torch.allclose(encode(words, forth), encode(words, back), atol=1e-4)

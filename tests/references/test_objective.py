@@ -389,7 +389,7 @@ class TestThroughARealEncoder:
         for name in (
             "closed_form.image_image.weight",
             "closed_form.text_text.bag.weight",
-            "deep_text.ngrams.bag.weight",
+            "deep_text.words.embedding.weight",
             "deep_text.transformer.out.weight",
             "net.0.weight",
         ):

@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mmref.references.refinement import FORMS, Profiles, Refiner, gram_root
+from mmref.references.refinement import (
+    FORMS,
+    Profiles,
+    Refiner,
+    gram_root,
+    scatter_about,
+    whitening,
+)
 
 M, D = 12, 5
 
@@ -15,9 +22,16 @@ def unit(count: int, seed: int, size: int = D) -> torch.Tensor:
     return F.normalize(torch.randn(count, size, generator=chance), dim=1)
 
 
+def spread(size: int = D) -> torch.Tensor:
+    """A scatter that is no multiple of the identity."""
+    apart = unit(30, 9, size) * torch.linspace(0.1, 2.0, size)
+    return apart.T @ apart / 30
+
+
 def refiner(form: str, kept: int = 4, **changes: object) -> Refiner:
     """References not of unit length, modality means away from zero."""
     means = {"text_mean": unit(1, 7)[0] * 0.3, "image_mean": unit(1, 8)[0] * 0.5}
+    means["scatter"] = spread()
     arguments = {"weight": 0.7, "temperature": 0.2, "kept": kept} | means | changes
     return Refiner(3 * unit(M, 1), form, **arguments)  # type: ignore[arg-type]
 
@@ -34,12 +48,54 @@ def m_dimensional(form: str, texts: torch.Tensor, images: torch.Tensor) -> torch
                 q = ((references @ image) / r.temperature).exp()
                 scores[i, j] = ((p / p.sum()) * (q / q.sum())).sqrt().sum()
                 continue
+            if form == "whitened":
+                scatter = spread().double()
+                metric = torch.linalg.inv(scatter + scatter.diagonal().mean() * torch.eye(D))
+                sizes = (text @ metric @ text) * (image @ metric @ image)
+                scores[i, j] = (text @ metric @ image) / sizes.sqrt()
+                continue
             p, q = references @ text, references @ image
             if form == "centred":
                 p = p - references @ (unit(1, 7)[0] * 0.3).double()
                 q = q - references @ (unit(1, 8)[0] * 0.5).double()
             scores[i, j] = (p @ q) / (p.norm() * q.norm())
     return scores
+
+
+class TestWhitened:
+    def test_is_the_cosine_in_units_of_the_scatter(self) -> None:
+        """t'Av / sqrt(t'At v'Av) with A = (W + w I)^-1, w the mean variance."""
+        t, v = unit(1, 2)[0].double(), unit(1, 3)[0].double()
+        scatter = spread().double()
+        metric = torch.linalg.inv(scatter + scatter.diagonal().mean() * torch.eye(D))
+        expected = (t @ metric @ v) / ((t @ metric @ t) * (v @ metric @ v)).sqrt()
+        r = refiner("whitened", weight=1.0)
+        score = r.similarity(t[None].float(), v[None].float()).item() - (t @ v).item()
+        assert score == pytest.approx(expected.item(), abs=1e-5)
+
+    def test_scatter_is_the_naive_sum(self) -> None:
+        references, features = unit(M, 1), unit(9, 2)
+        objects = torch.tensor([0, 3, 3, 5, 11, 0, 2, 2, 7])
+        expected = torch.zeros(D, D)
+        for feature, number in zip(features, objects, strict=True):
+            apart = feature - references[number]
+            expected += torch.outer(apart, apart) / 9
+        assert torch.allclose(scatter_about(references, features, objects), expected, atol=1e-6)
+
+    def test_even_scatter_is_the_plain_cosine(self) -> None:
+        r = refiner("whitened", weight=1.0, scatter=0.3 * torch.eye(D))
+        x, y = unit(4, 2), unit(5, 3)
+        assert torch.allclose(r.similarity(x, y), 2 * x @ y.T, atol=1e-5)
+
+    def test_no_scatter_at_all_stays_finite(self) -> None:
+        assert torch.isfinite(whitening(torch.zeros(D, D))).all()
+
+    def test_what_scatters_counts_less(self) -> None:
+        noisy = torch.diag(torch.tensor([9.0, 0.1, 0.1, 0.1, 0.1]))
+        r = refiner("whitened", weight=1.0, scatter=noisy)
+        query = F.normalize(torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]]), dim=1)
+        same_noise, same_detail = torch.eye(D)[:1], torch.eye(D)[1:2]
+        assert r.similarity(query, same_detail) > r.similarity(query, same_noise) + 0.3
 
 
 class TestForms:
@@ -172,7 +228,7 @@ class TestSimilarity:
     def test_inputs_and_references_stay_as_they_are(self, form: str) -> None:
         references, x = torch.randn(M, D, requires_grad=True), unit(4, 2)
         before, kept = references.detach().clone(), x.clone()
-        r = Refiner(references, form, weight=1.0, text_mean=x[0], image_mean=x[1])
+        r = Refiner(references, form, weight=1.0, text_mean=x[0], image_mean=x[1], scatter=spread())
         r.similarity(x, x)
         assert torch.equal(references, before)
         assert torch.equal(x, kept)
@@ -191,6 +247,7 @@ class TestSimilarity:
         "posterior",
         "linear",
         "centred",
+        "whitened",
     ],
 )
 def test_rounding_of_a_query_does_not_show_in_its_scores(form: str) -> None:
@@ -200,7 +257,7 @@ def test_rounding_of_a_query_does_not_show_in_its_scores(form: str) -> None:
     queries = turn.cos() * references[0] + turn.sin() * references[1]
     r = Refiner(
         references, form, weight=1.0, temperature=0.1, kept=8,
-        text_mean=unit(1, 5, 8)[0] / 2, image_mean=unit(1, 6, 8)[0] / 2,
+        text_mean=unit(1, 5, 8)[0] / 2, image_mean=unit(1, 6, 8)[0] / 2, scatter=spread(8),
     )  # fmt: skip
     nudged = queries + 1e-7 * unit(4000, 4, 8)
     change = r.similarity(nudged, references) - r.similarity(queries, references)
@@ -214,9 +271,10 @@ class TestArguments:
             ({"weight": -0.1}, "weight must be >= 0"),
             ({"temperature": 0.0}, "temperature > 0"),
             ({"kept": 0}, "kept >= 1"),
-            ({"form": "centered"}, "posterior, linear, centred, not 'centered'"),
+            ({"form": "centered"}, "posterior, linear, centred, whitened, not 'centered'"),
             ({"form": "centred", "text_mean": None}, "needs text_mean and image_mean"),
             ({"form": "centred", "image_mean": None}, "needs text_mean and image_mean"),
+            ({"form": "whitened", "scatter": None}, "needs the scatter"),
         ],
     )
     def test_are_checked(self, changes: dict[str, object], message: str) -> None:

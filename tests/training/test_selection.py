@@ -13,6 +13,7 @@ from mmref.training.selection import (
 )
 
 OBJECTS = [f"o{k}" for k in range(20)]
+OTHERS = tuple(map(str, range(40)))
 
 
 def made(noise, seed=0):
@@ -29,7 +30,8 @@ def made(noise, seed=0):
     )
     vectors = normalize(torch.cat([draw(40, 4), torch.zeros(40, 12)], dim=1), dim=1)
     zero = torch.zeros(16)
-    return texts, images, References(vectors, tuple(map(str, range(40))), zero, zero, {})
+    scatter = torch.diag(torch.cat([torch.full((4,), 0.01), torch.full((12,), noise**2)]))
+    return texts, images, References(vectors, OTHERS, zero, zero, {}, (), scatter)
 
 
 def test_the_grid_varies_the_temperature_of_posterior_alone():
@@ -45,10 +47,10 @@ def test_the_grid_varies_the_temperature_of_posterior_alone():
     }
 
 
-def test_epochs_are_ranked_by_the_middle_of_the_grid():
+def test_the_usual_choice_is_the_middle_of_the_grid():
     choice = default_choice(RefinementSettings(weights=(1, 5, 9), temperatures=(0.1, 0.2, 0.3)))
     assert choice is not None
-    assert (choice.form, choice.weight, choice.temperature) == ("posterior", 5.0, 0.2)
+    assert (choice.form, choice.weight, choice.temperature) == ("whitened", 5.0, 0.2)
     assert default_choice(RefinementSettings(forms=())) is None
     assert candidates(RefinementSettings(weights=())) == []
 

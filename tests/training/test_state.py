@@ -69,6 +69,8 @@ def test_each_trained_parameter_has_one_group_with_its_rate(train_set):
         elif "banks" in name:
             assert rates[id(parameter)] == 0.003
             assert decays[id(parameter)] == 0.0
+        elif "deep_text" in name:
+            assert rates[id(parameter)] == pytest.approx(0.1 * 0.002)
         else:
             assert rates[id(parameter)] == 0.002
             assert decays[id(parameter)] == 0.01

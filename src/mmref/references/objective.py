@@ -59,7 +59,7 @@ class Objective(nn.Module):
         >>> words = torch.tensor([[5, 6], [7, 8]])
         >>> losses = objective([x], [x], torch.tensor([0, 1]), words, np.random.default_rng(0))
         >>> sorted(losses)
-        ['base', 'fusion', 'guidance', 'reconstruction', 'total', 'words']
+        ['base', 'fusion', 'guidance', 'reconstruction', 'total']
     """
 
     def __init__(
