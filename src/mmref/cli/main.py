@@ -12,7 +12,18 @@ from mmref._version import __version__
 from mmref.errors import MMRefError
 
 # Verb -> module that holds a function ``command`` (or a Typer app called ``app``).
-VERBS = ("demo", "data", "synth", "train", "evaluate", "ablate", "index", "search", "store")
+VERBS = (
+    "demo",
+    "data",
+    "synth",
+    "train",
+    "evaluate",
+    "inspect",
+    "ablate",
+    "index",
+    "search",
+    "store",
+)
 
 _WIDTH = 80
 # The parser's own mistakes (typer brings click's classes, but not always click itself).

@@ -35,12 +35,15 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 1024
 _SOFTENING = (0.02, 0.2, 2.0)  # how much evidence counts as little
+_MOST_EPOCHS = 30
 _PRIOR = 0.2  # weight of "nothing is aligned"
 _LONGEST = 12.0  # a ratio beyond e^12 says no more
 # Which of the context's columns, and which channels, each view may look at.
-_COLUMNS = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0]]).bool()
-_SEEN = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 1, 0, 1]]).float()
-_SHARES = torch.tensor([0.5, 0.25, 0.25])  # of the views in training
+_COLUMNS = torch.tensor(
+    [[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+).bool()
+_SEEN = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 1, 0, 1], [0, 0, 0, 0, 0]]).float()
+_SHARES = torch.tensor([0.5, 0.2, 0.2, 0.1])  # of the views in training
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Evidence:
         fold: fold of each word's object, Tensor[n].
         aligned: ids of aligned words, Tensor[channels, n, k].
         weights: of the alignment, Tensor[channels, n, k].
-        tables: P(w | u) for each fold, Tensor[folds, u, w].
+        tables: P(w | u) of each fold and channel and, last, of all, Tensor[folds, channels + 1,
+            u, w].
         anywhere: for each caption the mean of P(w | u) over all words u of the object's other
             captions, Tensor[captions, vocabulary].
         often: frequency of each word, Tensor[vocabulary].
@@ -80,7 +84,7 @@ class Evidence:
         fold_of = folds[wording.objects]
         for fold, table in enumerate(tables):
             rows = fold_of == fold
-            said[rows] = bags[rows] @ table
+            said[rows] = bags[rows] @ table[-1]
         said /= np.maximum(bags.sum(axis=1, keepdims=True), 1)
         sums = np.zeros((int(wording.objects.max()) + 1, size), dtype=np.float32)
         np.add.at(sums, wording.objects, said)
@@ -166,7 +170,7 @@ class Expectation(nn.Module):
         fold = evidence.fold[rows]
         for number, table in enumerate(evidence.tables):
             mine = fold == number
-            said[mine] = bags[mine] @ table
+            said[mine] = torch.einsum("bcu,cuw->bcw", bags[mine], table[:-1])
         aligned = said / evidence.often + _PRIOR / mass
         anywhere = evidence.anywhere[evidence.caption[rows]] / evidence.often
         anywhere = torch.where(others[:, None], anywhere, torch.ones(()))
@@ -180,7 +184,7 @@ def _log_soft(ratios: Tensor, soft: float) -> Tensor:
 def fit(
     evidence: Evidence,
     *,
-    epochs: int = 8,
+    visits: int = 600_000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Expectation:
@@ -188,12 +192,13 @@ def fit(
 
     Args:
         evidence: what can be read.
-        epochs: passes over the words.
+        visits: words seen, in whole passes of which there are at most 30.
         seed: of weights, order, views and dropout. The global random state is left as it was.
         progress: called with the number of batches done and the total.
     """
     known = torch.nonzero(evidence.words >= ORDINARY).flatten()
     batches = -(-len(known) // _BATCH)
+    epochs = min(max(round(visits / max(len(known), 1)), 1), _MOST_EPOCHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Expectation(len(evidence.often))
@@ -217,22 +222,23 @@ def fit(
 
 
 @torch.no_grad()
-def log_ratios(model: Expectation, evidence: Evidence) -> Floats:
+def log_ratios(model: Expectation, evidence: Evidence, rows: Ints | None = None) -> Floats:
     """The log of P(word | context, other captions) / P(word | context), float32 [n, views].
 
-    Rare words have 0: nothing is expected of them.
+    Rare words have 0, for nothing is expected of them, and so have those not in ``rows``.
     """
     found = torch.zeros(len(evidence.words), len(VIEWS))
-    known = torch.nonzero(evidence.words >= ORDINARY).flatten()
-    for rows in known.split(2 * _BATCH):
-        asked = evidence.words[rows][:, None]
+    wanted = torch.arange(len(evidence.words)) if rows is None else torch.from_numpy(rows)
+    wanted = wanted[evidence.words[wanted] >= ORDINARY]
+    for part in wanted.split(2 * _BATCH):
+        asked = evidence.words[part][:, None]
         for view in range(len(VIEWS)):
-            views = torch.full((len(rows),), view)
+            views = torch.full((len(part),), view)
             said = [
-                model(evidence, rows, views, torch.full((len(rows),), others))
+                model(evidence, part, views, torch.full((len(part),), others))
                 .log_softmax(dim=1)
                 .gather(1, asked)[:, 0]
                 for others in (True, False)
             ]
-            found[rows, view] = (said[0] - said[1]).clamp(-_LONGEST, _LONGEST)
+            found[part, view] = (said[0] - said[1]).clamp(-_LONGEST, _LONGEST)
     return found.numpy()
