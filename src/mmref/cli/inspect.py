@@ -143,8 +143,8 @@ def _doubts_table(found: "Inspection") -> "Table":
     if known:
         table.add_column("wrong")
     for doubt in found.doubts[:_ON_SCREEN]:
-        cells = [str(doubt.rank), f"{doubt.score:.2f}", Text(doubt.object), Text(doubt.phrase),
-                 Text(" / ".join(doubt.instead) or "nothing there")]  # fmt: skip
+        cells: list[str | Text] = [str(doubt.rank), f"{doubt.score:.2f}", Text(doubt.object)]
+        cells += [Text(doubt.phrase), Text(" / ".join(doubt.instead) or "nothing there")]
         if known:
             cells.append(Text(", ".join(doubt.wrong or ()) or "-"))
         table.add_row(*cells)

@@ -102,7 +102,7 @@ class DoubtfulCaptions:
             truth: from :func:`known_errors`.
         """
         many = Counter(self.objects)
-        found = []
+        found: list[Doubt] = []
         for row in np.argsort(-self.scores, kind="stable")[:count].tolist():
             if self.worst[row] < 0 or self.wording is None or self.alignment is None:
                 continue
@@ -182,7 +182,8 @@ def word_doubts(ratios: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64
         >>> word_doubts(np.array([[-2.0, -1.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])).tolist()
         [5.0, -1.5]
     """
-    return -(ratios.astype(np.float64) @ np.array(_WEIGHTS))
+    doubts: npt.NDArray[np.float64] = -(ratios.astype(np.float64) @ np.array(_WEIGHTS))
+    return doubts
 
 
 def caption_doubts(
@@ -202,7 +203,8 @@ def caption_doubts(
     caption_of = np.zeros(len(wording.phrases), dtype=np.int64)
     caption_of[wording.phrase] = wording.caption
     odds = np.log1p(_ODDS * np.exp(np.where(np.isfinite(phrases), phrases, -50.0)))
-    scores = np.bincount(caption_of, odds, minlength=len(wording.captions))
+    scores = np.zeros(len(wording.captions))
+    np.add.at(scores, caption_of, odds)
     worst = np.full(len(wording.captions), -1, dtype=np.int64)
     for row in np.argsort(words, kind="stable").tolist():
         if words[row] > 0:

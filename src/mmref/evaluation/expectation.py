@@ -230,7 +230,7 @@ def log_ratios(model: Expectation, evidence: Evidence, rows: Ints | None = None)
     found = torch.zeros(len(evidence.words), len(VIEWS))
     wanted = torch.arange(len(evidence.words)) if rows is None else torch.from_numpy(rows)
     wanted = wanted[evidence.words[wanted] >= ORDINARY]
-    for part in wanted.split(2 * _BATCH):
+    for part in torch.split(wanted, 2 * _BATCH):
         asked = evidence.words[part][:, None]
         for view in range(len(VIEWS)):
             views = torch.full((len(part),), view)
