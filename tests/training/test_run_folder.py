@@ -14,9 +14,10 @@ from mmref.config import Settings
 from mmref.errors import ConfigError, DataError, ModelError, PathError, TrainingError
 from mmref.files import PARTIAL_MARK
 from mmref.model import MMRef
-from mmref.training import run_folder, trainer
+from mmref.training import run_folder
 from mmref.training.checkpoint import CHECKPOINT_FILE
 from mmref.training.run_folder import begin_run, is_finished, run_report, stored_settings, write_run
+from mmref.training.scoring import SHARES
 from mmref.training.trainer import Trainer, train
 
 from .sets import copied, load_set, report, small, without_times
@@ -89,7 +90,7 @@ def test_metrics_hold_figures_with_intervals_and_where_they_come_from(outcome, d
     assert [row["epoch"] for row in found["history"]] == [0, 1, 2, 3]
     assert found["refinement_search"] == outcome.refinement_search
     assert found["parameters"]["references"] == 8 * (16 + 8)
-    assert found["model"]["deep_share"] in trainer.SHARES
+    assert found["model"]["deep_share"] in SHARES
     assert found["versions"]["torch"]
     assert found["machine"]["cores"] >= 1
     assert (found["seed"], found["notes"], found["skipped"]) == (0, [], [])

@@ -7,7 +7,13 @@ from mmref.data.batches import load_inputs
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ModelError
 from mmref.references.objective import Objective
-from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
+from mmref.training.state import (
+    AveragedWeights,
+    TrainingModule,
+    TrainingState,
+    make_optimizer,
+    mixed_precision,
+)
 
 from .sets import load_set, small
 
@@ -162,3 +168,84 @@ def test_moving_averages_are_restored_and_go_on_bit_for_bit(train_set):
     wanted, found = one.tensors(), two.tensors()
     assert {f"{where}.objective.banks.0.weight" for where in ("module", "average")} <= set(wanted)
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_texts_learn_at_the_full_rate_unless_captions_came_first(train_set):
+    def rates(**values):
+        state, _ = new_state(train_set, training__deep_learning_rate=0.002, **values)
+        text = state.module.encoder.deep_text
+        assert text is not None
+        own = {id(p) for p in text.parameters()}
+        groups = state.optimizer.param_groups
+        return {g["lr"] for g in groups for p in g["params"] if id(p) in own}
+
+    assert rates(references__caption_epochs=0) == {0.002}
+    assert rates(references__text_rate=0.5) == {0.001}
+    assert rates(references__text_rate=0) == {0.0}
+
+
+def test_a_rate_of_zero_leaves_texts_as_they_are(train_set):
+    state, inputs = new_state(train_set, references__text_rate=0)
+    before = {name: value.clone() for name, value in state.module.encoder.state_dict().items()}
+    step(state, inputs)
+    after = state.module.encoder.state_dict()
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("deep_text")} <= still
+    assert any(name not in still for name in before)
+
+
+def test_an_average_that_restarts_forgets(train_set):
+    state, inputs = new_state(train_set)
+    step(state, inputs)
+    present = state.module.state_dict()
+    assert any(not torch.equal(v, present[k]) for k, v in state.average.tensors.items())
+    state.average.restart(state.module)
+    assert state.average.updates == 0
+    assert all(torch.equal(v, present[k]) for k, v in state.average.tensors.items())
+    step(state, inputs, 1)  # the average is no view of the weights
+    present = state.module.state_dict()
+    assert any(not torch.equal(v, present[k]) for k, v in state.average.tensors.items())
+
+
+def test_an_optimiser_of_another_order_is_refused(train_set):
+    """Its state goes by the parameters' numbers: a moment must never meet another parameter."""
+    one, inputs = new_state(train_set)
+    step(one, inputs)
+    two, _ = new_state(train_set)
+    two.optimizer.param_groups.reverse()
+    with pytest.raises(ModelError, match=r"does not fit this training .*another parameter"):
+        two.restore(one.tensors(), one.facts())
+    fewer, _ = new_state(train_set)
+    fewer.optimizer.param_groups.pop()
+    with pytest.raises(ModelError, match="does not fit this training"):
+        fewer.restore(one.tensors(), one.facts())
+
+
+def test_losses_keep_their_digits_under_autocast(train_set):
+    """Similarities in bf16 would be wrong by 0.04 at tau 0.1."""
+    state, inputs = new_state(train_set)
+    encoder = state.module.encoder.eval()
+    seen = []
+    handle = state.module.objective.register_forward_pre_hook(
+        lambda _, arguments: seen.append((arguments[0][0].dtype, torch.is_autocast_enabled("cpu")))
+    )
+    batch = encoder.text_batch(encoder.tokenise(["a red hat", "a blue shoe"]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = state.module(
+            batch, inputs.tensor[:2], torch.tensor([0, 1]), batch.words, np.random.default_rng(0), 1
+        )
+    handle.remove()
+    assert seen == [(torch.float32, False)]
+    assert losses["total"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("fp32", "no"), ("bf16", "bf16")])
+def test_precision_in_the_words_of_accelerate(wanted, found):
+    assert mixed_precision(wanted) == found
+
+
+def test_a_machine_without_bf16_units_computes_in_single_precision(monkeypatch):
+    for available, units, found in [(False, True, "no"), (True, False, "no"), (True, True, "bf16")]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda value=available: value)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=units: value)
+        assert mixed_precision("auto") == found

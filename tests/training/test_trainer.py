@@ -17,7 +17,8 @@ from mmref.evaluation.evaluator import evaluate
 from mmref.model import MMRef
 from mmref.training.checkpoint import CHECKPOINT_FILE
 from mmref.training.run_folder import is_finished
-from mmref.training.trainer import SHARES, Trainer, train
+from mmref.training.scoring import SHARES
+from mmref.training.trainer import Trainer, train
 
 from .sets import load_set, read_manifest, report, small, write_manifest, write_set
 
@@ -93,8 +94,9 @@ def test_the_figures_are_those_of_the_evaluation(kind, request):
     assert outcome.figures["unrefined"].metrics == outcome.validation["unrefined"]
     if outcome.model.refiner is not None:
         assert outcome.validation["refined"] == pytest.approx(found.t2i, abs=1e-6)
-    key = "refined_mAP"
-    assert outcome.history[outcome.best_epoch][key] == max(row[key] for row in outcome.history)
+    best = outcome.history[outcome.best_epoch]["mAP"]
+    assert best == max(row["mAP"] for row in outcome.history)
+    assert best == pytest.approx(outcome.validation["unrefined"]["mAP"], abs=1e-6)
     assert {row["deep_share"] for row in outcome.history} <= set(SHARES)
 
 
@@ -105,7 +107,7 @@ def scripted(monkeypatch, values):
     def score(self):
         kept.append({k: v.clone() for k, v in self.state.average.tensors.items()})
         value = values[len(kept) - 1]
-        return {"mAP": value, "refined_mAP": value, "deep_share": 0.5}
+        return {"mAP": value, "deep_share": 0.5}
 
     monkeypatch.setattr(Trainer, "_score", score)
     return kept
@@ -241,6 +243,7 @@ def test_mean_prototypes_are_the_means_of_the_model_that_comes_out(features, val
 
 def test_mean_prototypes_are_renewed_each_epoch_and_by_no_step(features):
     trainer = Trainer(features, prototypes("mean", training__average=0.0))
+    trainer._start()
     bank = trainer.state.module.objective.bank(1)
     seen = [bank().clone()]
     for number in range(3):
@@ -321,10 +324,10 @@ def test_what_cannot_be_trained_on_is_said(features, pixels, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(features, tmp_path):
-    settings = small(training__learning_rate=1e30, training__deep_learning_rate=1e30)
-    with pytest.raises(TrainingError, match=r"loss became .*lower training\.learning_rate"):
-        train(features, tmp_path / "run", settings)
-    assert not is_finished(tmp_path / "run")
+    for name, found in [("learning_rate", "in epoch 1"), ("deep_learning_rate", "on captions")]:
+        with pytest.raises(TrainingError, match=rf"loss became .* {found}.*: lower training\."):
+            train(features, tmp_path / name, small(**{f"training__{name}": 1e30}))
+        assert not is_finished(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +443,7 @@ def test_epochs_are_written_as_events(features, tmp_path):
     events = EventAccumulator(str(tmp_path / "run" / "events"))
     events.Reload()
     tags = events.Tags()["scalars"]
-    assert {"loss/total", "loss/base", "val/mAP", "val/refined_mAP"} <= set(tags)
+    assert {"loss/total", "loss/base", "val/mAP"} <= set(tags)
     assert [event.step for event in events.Scalars("loss/total")] == [1, 2, 3]
     rows = report(tmp_path / "run")["history"]
     assert [event.value for event in events.Scalars("val/mAP")] == pytest.approx(

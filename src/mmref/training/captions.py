@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mmref.config import Settings
 from mmref.data.batches import TrainingPairs, drop_words
 from mmref.encoders.parts import PartsEncoder
+from mmref.errors import TrainingError
 from mmref.losses.contrastive import symmetric_contrastive
 from mmref.training.schedule import learning_rate_factor
 
@@ -25,9 +26,10 @@ _STREAM = 2**31 - 1  # no epoch has this number, so no batch of images shares th
 
 def caption_steps(pairs: TrainingPairs, settings: Settings) -> int:
     """How many steps the stage takes: two captions of each of a batch's objects at a time."""
-    batch = min(2 * settings.training.batch_size, len(pairs.objects))
-    captions = sum(len(own) for own in pairs.by_object)
-    return round(settings.references.caption_epochs * captions / (2 * batch))
+    epochs, told = settings.references.caption_epochs, sum(map(bool, pairs.by_object))
+    captions = sum(map(len, pairs.by_object))
+    steps = epochs * captions / (2 * min(2 * settings.training.batch_size, told))
+    return max(1, round(steps)) if epochs else 0
 
 
 def learn_captions(
@@ -48,12 +50,16 @@ def learn_captions(
 
     Returns:
         Whether anything was learnt.
+
+    Raises:
+        TrainingError: the loss became no number.
     """
     text, training = encoder.deep_text, settings.training
     steps = caption_steps(pairs, settings)
     if text is None or steps == 0:
         return False
-    batch = min(2 * training.batch_size, len(pairs.objects))
+    told = np.flatnonzero([bool(own) for own in pairs.by_object])  # others have images alone
+    batch = min(2 * training.batch_size, len(told))
     optimizer = torch.optim.AdamW(
         text.parameters(), lr=training.deep_learning_rate, weight_decay=training.weight_decay
     )
@@ -61,7 +67,7 @@ def learn_captions(
     encoder.train()
     for step in range(steps):
         rng = np.random.default_rng((training.seed, _STREAM, step))
-        objects = rng.permutation(len(pairs.objects))[:batch]
+        objects = rng.permutation(told)[:batch]
         drawn = [rng.permutation(pairs.by_object[k]) for k in objects]
         first = [pairs.ids[own[0]] for own in drawn]
         # An only caption must find itself; then some of its words are dropped.
@@ -75,6 +81,11 @@ def learn_captions(
         loss = symmetric_contrastive(
             features[:batch], features[batch:], numbers, settings.loss.temperature
         )
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} on captions alone: lower training.deep_learning_rate"
+            )
         rate = training.deep_learning_rate * learning_rate_factor(step, steps, training.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -82,5 +93,5 @@ def learn_captions(
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(text.parameters(), training.gradient_clip)
         optimizer.step()
-        progress("captions", step + 1, steps, f"captions loss {float(loss.detach()):.2f}")
+        progress("captions", step + 1, steps, f"captions loss {value:.2f}")
     return True

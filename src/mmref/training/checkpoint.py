@@ -75,10 +75,17 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put the state of :func:`optimizer_tensors` back."""
+    """Put the state of :func:`optimizer_tensors` back.
+
+    Raises:
+        ValueError: it is that of other parameters, or of the same in another order.
+    """
+    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
+        if int(number) >= len(shapes) or (value.ndim and value.shape != shapes[int(number)]):
+            raise ValueError(f"{key} has the shape {tuple(value.shape)} of another parameter")
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

@@ -1,6 +1,6 @@
 """References during a training: where they start, and how they are read out."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def start_references(
     device: torch.device,
     parts: Iterable[int] | None = None,
     *,
-    captions_only: bool = False,
+    captions_only: Container[int] = (),
 ) -> None:
     """References start as the mean of both modalities' mean features, part by part (our choice).
 
@@ -48,16 +48,18 @@ def start_references(
         pairs: the training captions and images.
         device: where the encoder is.
         parts: the encoder's parts to do; all by default.
-        captions_only: leave images out, as long as they say nothing yet.
+        captions_only: parts whose images say nothing yet: they count only for an object that has
+            no caption.
     """
     if not objective.banks:
         return
     texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device)
+    silent = torch.bincount(text_objects, minlength=len(pairs.objects))[image_objects] == 0
     for number in parts if parts is not None else range(len(texts)):
-        features, objects = balanced(texts[number], text_objects), text_objects
-        if not captions_only:
-            features = torch.cat([features, balanced(images[number], image_objects)])
-            objects = torch.cat([text_objects, image_objects])
+        seen = silent if number in captions_only else torch.ones_like(silent)
+        image_features = balanced(images[number], image_objects)[seen]
+        features = torch.cat([balanced(texts[number], text_objects), image_features])
+        objects = torch.cat([text_objects, image_objects[seen]])
         objective.bank(number).start_from(features.to(device), objects.to(device))
 
 

@@ -53,7 +53,11 @@ class TrainingModule(nn.Module):
 
 
 def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.AdamW:
-    """AdamW with a group each for the two parts, the references and the decoder."""
+    """AdamW with a group each for the two parts, the references and the decoders.
+
+    The deep part's texts have a group of their own, at ``references.text_rate`` of the rate once
+    they have learnt from captions alone: else images would unteach them what tells objects apart.
+    """
     training = settings.training
     started = module.encoder.started_parameters()
     numbers = {id(p) for p in started}
@@ -86,6 +90,14 @@ def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.Ad
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay, fused=True)
+
+
+def mixed_precision(wanted: str) -> str:
+    """``training.precision`` in the words of accelerate: ``bf16`` or ``no``."""
+    if wanted == "auto":
+        # Few CPUs have bf16 units; --set training.precision=bf16 tries it (not measured).
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    return "no" if wanted == "fp32" else "bf16"
 
 
 class AveragedWeights:

@@ -27,28 +27,24 @@ from mmref.data.images import SkippedImage
 from mmref.data.text import pad
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ConfigError, TrainingError
-from mmref.evaluation.vectors import evaluate_vectors
-from mmref.metrics.protocols import Figures
-from mmref.model import MMRef, References, make_refiner
+from mmref.model import MMRef, References
 from mmref.training.captions import learn_captions
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from mmref.training.initialise import new_objective, read_references, start_references
 from mmref.training.outcome import Outcome
 from mmref.training.schedule import learning_rate_factor, ramp
-from mmref.training.selection import choose_refinement, validation_map
-from mmref.training.state import AveragedWeights, TrainingModule, TrainingState, make_optimizer
-from mmref.training.validation import (
-    Validation,
-    encode_captions,
-    encode_images,
-    split_for_training,
-    train_split,
+from mmref.training.scoring import best_share, judge
+from mmref.training.state import (
+    AveragedWeights,
+    TrainingModule,
+    TrainingState,
+    make_optimizer,
+    mixed_precision,
 )
-
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the deep part, tried on validation
+from mmref.training.validation import Validation, split_for_training, train_split
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with (stage, done, total, note); ``stage`` is "decode" or "train"."""
+"""Called with (stage, done, total, note); ``stage`` is "decode", "captions" or "train"."""
 
 
 def train(
@@ -136,7 +132,8 @@ class Trainer:
             else Validation.prepare(validation, self._load(validation), self.encoder)
         )
         AcceleratorState._reset_state()  # else a second training could not differ in precision
-        self.accelerator = Accelerator(mixed_precision=self._precision())
+        precision = mixed_precision(settings.training.precision)
+        self.accelerator = Accelerator(mixed_precision=precision)
         module = TrainingModule(self.encoder, new_objective(settings, self.encoder, self.pairs))
         optimizer = make_optimizer(module, settings)
         self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
@@ -179,12 +176,8 @@ class Trainer:
         begun = time.monotonic()
         told = learn_captions(self.encoder, self.pairs, self.settings, device, self._progress)
         objective = state.module.objective
-        start_references(self.encoder, objective, self.pairs, device)
-        if told:
-            number = [len(objective.banks) - 1]
-            start_references(
-                self.encoder, objective, self.pairs, device, number, captions_only=True
-            )
+        formed = [len(objective.banks) - 1] if told else []
+        start_references(self.encoder, objective, self.pairs, device, captions_only=formed)
         state.average.restart(state.module)
         state.seconds += time.monotonic() - begun
 
@@ -212,13 +205,6 @@ class Trainer:
         )
         self.skipped += inputs.skipped
         return inputs
-
-    def _precision(self) -> str:
-        wanted = self.settings.training.precision
-        if wanted == "auto":
-            # Few CPUs have bf16 units; --set training.precision=bf16 tries it (not measured).
-            return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-        return "no" if wanted == "fp32" else "bf16"
 
     def _epoch(self, number: int) -> dict[str, float]:
         """One epoch of steps; returns the mean of each loss."""
@@ -296,21 +282,11 @@ class Trainer:
 
     def _score(self) -> dict[str, Any]:
         """Validation mAP of the present weights; sets the parts' shares that are best."""
-        validation, encoder = self.validation, self.encoder
-        if validation is None:
+        if self.validation is None:
             raise TrainingError("this training has no validation objects")
-        device = self.accelerator.device
-        texts = encode_captions(encoder, validation.captions, device)
-        images = encode_images(encoder, validation.inputs.tensor, device)
-        targets = (validation.query_objects, validation.gallery_objects)
-        best: dict[str, Any] = {}
-        for share in SHARES if len(texts) > 1 else (float(encoder.deep_share),):
-            encoder.deep_share.fill_(share)
-            found = validation_map(encoder.join(texts), encoder.join(images), *targets, None, None)
-            if not best or found > best["mAP"]:
-                best = {"mAP": found, "deep_share": share}
-        self.set_deep_share(best["deep_share"])
-        return best
+        share, found = best_share(self.encoder, self.validation, self.accelerator.device)
+        self.set_deep_share(share)
+        return {"mAP": found, "deep_share": share}
 
     def set_deep_share(self, share: float) -> None:
         """Set the deep part's share in the vectors."""
@@ -322,24 +298,9 @@ class Trainer:
         state.module.load_state_dict(state.best if validation else state.average.tensors)
         self.encoder.eval()
         self._renew_prototypes()
-        references, choice = self._references(), None
-        rows: list[dict[str, Any]] = []
-        figures: dict[str, Figures] = {}
-        if validation is not None:
-            device = self.accelerator.device
-            texts = self.encoder.join(encode_captions(self.encoder, validation.captions, device))
-            images = self.encoder.join(
-                encode_images(self.encoder, validation.inputs.tensor, device)
-            )
-            targets = (validation.query_objects, validation.gallery_objects)
-            if references is not None:
-                choice, rows = choose_refinement(
-                    texts, images, *targets, references, self.settings.refinement
-                )
-            figures["unrefined"] = evaluate_vectors(texts, images, *targets)
-            refiner = make_refiner(references, choice)
-            if refiner is not None:
-                figures["refined"] = evaluate_vectors(texts, images, *targets, refiner)
+        references, grid = self._references(), self.settings.refinement
+        device = self.accelerator.device
+        choice, rows, figures = judge(self.encoder, validation, references, grid, device)
         objective = state.module.objective
         parts = {
             "encoder": self.encoder,
