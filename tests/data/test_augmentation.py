@@ -80,6 +80,20 @@ class TestAugment:
         assert 70 < flipped[may].sum() < 130
         assert not (augment(ramp, chance())[..., 31] < 100).all(dim=(1, 2)).any()
 
+    def test_pictures_grow_and_shrink_in_proportion(self) -> None:
+        """The slope of a ramp, down and across, tells the zoom; a patch hits less than half."""
+        steps = torch.arange(40.0)
+        ramp = (50 + 1.5 * (steps[:, None] + steps)).expand(200, 3, 40, 40)
+        middle = augment(ramp, chance())[:, 0, 8:32, 8:32]
+        down, across = (middle.diff(dim=k).flatten(1).median(dim=1).values for k in (1, 2))
+        ratio = across / down
+        assert ((ratio > 0.94) & (ratio < 1.06)).all()
+        assert ratio.std() > 0.01
+        zoom = down / 1.5  # times the gain of the colours, 0.72 to 1.32
+        assert zoom.min() > 0.85 * 0.72 - 0.02
+        assert zoom.max() < 1.15 * 1.32 + 0.02
+        assert zoom.std() > 0.05
+
     def test_half_of_the_images_lose_a_coloured_patch(self) -> None:
         black = torch.zeros(400, 3, 30, 20, dtype=torch.uint8)
         out = augment(black, chance())

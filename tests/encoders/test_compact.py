@@ -99,6 +99,27 @@ class TestSlotNet:
         assert torch.allclose(net(picture), net(far), atol=1e-6)
         assert (net(picture) - net(near)).abs().max() > 1e-4
 
+    @pytest.mark.parametrize(
+        ("distance", "where", "what"), [(2, True, True), (14, True, False), (60, False, False)]
+    )
+    def test_where_is_decided_from_further_away_than_what(
+        self, distance: int, where: bool, what: bool
+    ) -> None:
+        """A change beside the cell at row and column 20 of 32 by 32, of four pixels each."""
+        net = self.net((128, 128)).eval()
+        found: dict[str, list[torch.Tensor]] = {"where": [], "what": []}
+        for name, seen in found.items():
+            net.get_submodule(name).register_forward_hook(
+                lambda _, __, out, seen=seen: seen.append(out[0, :, 20, 20])
+            )
+        picture = torch.randn(1, 3, 128, 128)
+        changed = picture.clone()
+        changed[..., 82, 82 - distance] += 5.0
+        net(picture), net(changed)
+        for name, moved in (("where", where), ("what", what)):
+            before, after = found[name]
+            assert ((before - after).abs().max() > 1e-5) == moved, name
+
     def test_slots_are_dropped_in_training_alone(self) -> None:
         net, x = self.net(dropout=0.5), torch.randn(4, 3, 32, 32)
         assert not torch.equal(net(x), net(x))

@@ -80,6 +80,20 @@ class TestGatedWords:
         # Words that the unknown one keeps apart are not neighbours.
         assert torch.allclose(said([4, 1, 6]), said([6, 1, 4]), atol=1e-6)
 
+    @pytest.mark.parametrize("distance", [1, 2, 3, 4])
+    @pytest.mark.parametrize("window", [1, 3])
+    def test_words_further_apart_than_the_window_only_add_up(
+        self, distance: int, window: int
+    ) -> None:
+        """What two words say together is what each says, unless they are neighbours."""
+        net = self.net(window)
+
+        def said(first: int, last: int) -> torch.Tensor:
+            return net(torch.tensor([[first, *[4] * (distance - 1), last]]))[0]
+
+        together = said(3, 6) - said(5, 6) - said(3, 7) + said(5, 7)
+        assert (together.abs().max() > 1e-3) == (distance <= window)
+
     def test_a_colour_is_bound_to_its_thing(self) -> None:
         """A bag of words cannot tell these two apart."""
         net = self.net()
