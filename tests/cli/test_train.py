@@ -167,10 +167,11 @@ def test_a_folder_that_cannot_be_written_is_said(run_mmref, data, tmp_path, out,
 
 
 def test_a_loss_that_is_no_number_leaves_with_1_and_advice(run_mmref, data, tmp_path):
-    rates = ["--set", "training.learning_rate=1e30", "--set", "training.deep_learning_rate=1e30"]
-    done = run_mmref("train", "--data", data, *QUICK, *rates, "--out", tmp_path / "run")
-    assert done.status == 1
-    assert "lower training.learning_rate" in done.err.splitlines()[-1]
+    for name in ("training.learning_rate", "training.deep_learning_rate"):
+        rate = ["--set", f"{name}=1e30"]
+        done = run_mmref("train", "--data", data, *QUICK, *rate, "--out", tmp_path / name)
+        assert done.status == 1
+        assert f"lower {name}" in done.err.splitlines()[-1]
 
 
 class KilledError(BaseException):

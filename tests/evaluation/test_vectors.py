@@ -31,6 +31,7 @@ def make_refiner(form, references=30, weight=0.7):
         kept=6,
         text_mean=unit(16, seed=3) * 0.2,
         image_mean=unit(16, seed=4) * 0.2,
+        scatter=torch.diag(torch.linspace(0.1, 2.0, 16)),
     )
 
 
