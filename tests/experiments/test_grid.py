@@ -62,7 +62,7 @@ def test_units_make_sense(seeds, folds):
 def test_a_run_is_known_by_all_that_decides_it():
     plan, other = (
         plan_on("data", seeds=2),
-        plan_on("data", seeds=2, entries=methods(small(training__remix=0))),
+        plan_on("data", seeds=2, entries=methods(small(training__remix=0.25))),
     )
     (entry, one), (_, two) = plan.runs(["full"])
     identity = plan.identity(entry, one, "print")

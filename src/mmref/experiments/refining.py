@@ -51,7 +51,7 @@ def points(grid: RefinementSettings) -> list[Point]:
 
     Example:
         >>> len(points(RefinementSettings()))
-        300
+        315
     """
     found = []
     for choice in candidates(grid):
