@@ -66,7 +66,6 @@ def test_a_missing_file_is_named(tmp_path):
         ("encoder.kind", "clap", "encoder.kind"),
         ("refinement.forms", "[square]", "refinement.forms"),
         ("training.learning_rate", "0", "training.learning_rate"),
-        ("references.fusion_weight", "0", "needs references.fusion_weight > 0"),
         ("loss.kind", "infonce", "loss.kind"),
         ("loss.margin", "-0.1", "loss.margin"),
         ("references.momentum", "1", "references.momentum"),
@@ -125,10 +124,17 @@ def test_references_are_used_unless_all_weights_are_zero():
     assert not Settings().with_values(none).references.used
 
 
+def test_reconstruction_beside_the_encoders_needs_references_that_learn():
+    values = {"references.reconstruction_weight": 0.2, "references.fusion_weight": 0}
+    with pytest.raises(ConfigError, match=r"needs references.fusion_weight > 0"):
+        Settings().with_values(values)
+
+
 def test_prototypes_take_nothing_that_learns():
     idle = r"mean has nothing that learns: set references.fusion_weight=0 and references.reconst"
+    values = {"references.kind": "mean", "references.reconstruction_weight": 1}
     with pytest.raises(ConfigError, match=idle):
-        Settings().with_values({"references.kind": "mean"})
+        Settings().with_values(values)
     still = {"references.fusion_weight": 0, "references.reconstruction_weight": 0}
     for name in ("loss.identity_weight", "loss.cmpc_weight"):
         with pytest.raises(ConfigError, match=f"ema has nothing that learns: set {name}=0$"):

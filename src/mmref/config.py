@@ -78,7 +78,14 @@ class ReferenceSettings(_Settings):
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="ema: what is kept at a batch")
     fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
-    reconstruction_weight: float = Field(0.2, ge=0, description="b")
+    reconstruction_weight: float = Field(
+        0.0, ge=0, description="b; 0: the decoder learns from decoder_epochs alone"
+    )
+    decoder_epochs: float = Field(
+        3.0,
+        ge=0,
+        description="epochs of the decoder on captions, behind the last; R stays as it is",
+    )
     words_weight: float = Field(0.0, ge=0, description="of the object's words a feature names")
     guidance_weight: float = Field(1.0, ge=0, description="c, after its ramp")
     caption_epochs: float = Field(
@@ -194,6 +201,7 @@ class Settings(_Settings):
                 "references.guidance_weight": 0,
                 "references.words_weight": 0,
                 "references.caption_epochs": 0,
+                "references.decoder_epochs": 0,
                 "training.remix": 0,
             }
         )

@@ -93,11 +93,7 @@ def test_prototypes_stand_where_learned_references_stand(kind):
         "references.kind",
         "references.fusion_weight",
     }
-    assert changed(whole, START) == {
-        "references.kind",
-        "references.fusion_weight",
-        "references.reconstruction_weight",
-    }
+    assert changed(whole, START) == {"references.kind", "references.fusion_weight"}
     assert variant("mean-refined", START).references.guidance_weight == 0
 
 

@@ -59,7 +59,7 @@ class Objective(nn.Module):
         >>> words = torch.tensor([[5, 6], [7, 8]])
         >>> losses = objective([x], [x], torch.tensor([0, 1]), words, np.random.default_rng(0))
         >>> sorted(losses)
-        ['base', 'fusion', 'guidance', 'reconstruction', 'total']
+        ['base', 'fusion', 'guidance', 'total']
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Objective(nn.Module):
             if references.words_weight > 0 and settings.encoder.deep
             else None
         )
-        self.decoder = (
-            _new_decoder(settings, vocabulary, sum(dimensions))
+        self.decoder: ReconstructionDecoder | None = (
+            new_decoder(settings, vocabulary, sum(dimensions))
             if references.reconstruction_weight > 0
             else None
         )
         self.masked_words = (
             MaskedWords(
-                _new_decoder(settings, vocabulary, sum(dimensions)),
+                new_decoder(settings, vocabulary, sum(dimensions)),
                 vocabulary,
                 references.mask_rate,
             )
@@ -202,7 +202,8 @@ def new_bank(settings: ReferenceSettings, objects: int, dimension: int) -> Refer
     return PrototypeBank(objects, dimension, settings.momentum if settings.kind == "ema" else None)
 
 
-def _new_decoder(settings: Settings, vocabulary: int, dimension: int) -> ReconstructionDecoder:
+def new_decoder(settings: Settings, vocabulary: int, dimension: int) -> ReconstructionDecoder:
+    """A decoder of these settings for references of ``dimension`` numbers, all parts together."""
     return ReconstructionDecoder(
         vocabulary,
         dimension,

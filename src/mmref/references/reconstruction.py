@@ -3,12 +3,17 @@
 Source: the paper, ``H = FFN2(MCA(FFN1(MSA(Q)), K, V))`` with Q the masked caption and K, V made
 from the reference, then a masked-language-model head. Our choices: pre-norm and residuals, depth
 one, several key/value tokens (with a single one, cross-attention is a mere bias), a light
-embedding of its own, tied weights, logits at masked positions alone.
+embedding of its own, tied weights, logits at masked positions alone. Two more, for a decoder that
+starts from nothing: a convolution over three words to either side lets it read its neighbours from
+the first step, and the logits get a linear reading of the reference, what is easily learnt.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_REACH = 3  # words to either side
+_GAIN = 3.0  # brings embeddings to the scale that a convolution starts for
 
 
 class ReconstructionDecoder(nn.Module):
@@ -52,6 +57,9 @@ class ReconstructionDecoder(nn.Module):
         self.tokens, self.padding, self.length = tokens, padding, length
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=padding)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.neighbours = nn.Conv1d(width, width, 2 * _REACH + 1, padding=_REACH)
+        self.readout = nn.Linear(dimension, vocabulary, bias=False)
+        nn.init.zeros_(self.readout.weight)
         self.position = nn.Parameter(torch.randn(length, width) * 0.02)
         self.memory = nn.Linear(dimension, tokens * width)
         self.memory_norm = nn.LayerNorm(width)
@@ -81,13 +89,25 @@ class ReconstructionDecoder(nn.Module):
             raise ValueError(f"words {tuple(words.shape)} and masked {tuple(masked.shape)} differ")
         if words.shape[1] > self.length:
             raise ValueError(f"captions of {words.shape[1]} tokens exceed {self.length}")
-        hidden = self.embedding(words) + self.position[: words.shape[1]]
-        padding = words == self.padding
-        query = self.self_norm(hidden)
+        hidden = self.embedding(words)
+        real = (words != self.padding).unsqueeze(-1)
+        mixed = self.neighbours((_GAIN * hidden * real).transpose(1, 2)).transpose(1, 2)
+        hidden = hidden + mixed + self.position[: words.shape[1]]
+        context = self.self_norm(hidden)
+        # With a depth of one nothing reads the other positions again: only masked ones go on.
+        counts = masked.sum(dim=1, keepdim=True)
+        most = max(1, int(counts.max()))
+        places = masked.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        places_of = places.unsqueeze(-1).expand(-1, -1, hidden.shape[2])
+        hidden, query = hidden.gather(1, places_of), context.gather(1, places_of)
         hidden = (
             hidden
             + self.self_attention(
-                query, query, query, key_padding_mask=padding, need_weights=False
+                query,
+                context,
+                context,
+                key_padding_mask=words == self.padding,
+                need_weights=False,
             )[0]
         )
         hidden = hidden + self.feed1(hidden)
@@ -97,8 +117,12 @@ class ReconstructionDecoder(nn.Module):
             query = self.cross_norm(hidden)
             hidden = hidden + self.cross_attention(query, memory, memory, need_weights=False)[0]
         hidden = hidden + self.feed2(hidden)
-        chosen = self.out_norm(hidden[masked])
+        chosen = self.out_norm(hidden[torch.arange(most, device=masked.device) < counts])
         logits: Tensor = chosen @ self.embedding.weight.T + self.out_bias
+        if references is not None:
+            # A unit vector's numbers are small: at this scale the readout learns like the rest.
+            told = self.readout(references * references.shape[1] ** 0.5)
+            logits = logits + told.repeat_interleave(counts[:, 0], dim=0)
         return logits
 
 

@@ -28,8 +28,10 @@ from mmref.data.text import pad
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ConfigError, TrainingError
 from mmref.model import MMRef, References
+from mmref.references.objective import new_decoder
 from mmref.training.captions import learn_captions
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from mmref.training.decoder import learn_decoder
 from mmref.training.initialise import new_objective, read_references, start_references
 from mmref.training.outcome import Outcome
 from mmref.training.schedule import learning_rate_factor, ramp
@@ -298,6 +300,7 @@ class Trainer:
         state.module.load_state_dict(state.best if validation else state.average.tensors)
         self.encoder.eval()
         self._renew_prototypes()
+        self._learn_decoder()
         references, grid = self._references(), self.settings.refinement
         device = self.accelerator.device
         choice, rows, figures = judge(self.encoder, validation, references, grid, device)
@@ -323,6 +326,19 @@ class Trainer:
             figures,
             tuple(self.skipped),
         )
+
+    def _learn_decoder(self) -> None:
+        objective = self.state.module.objective
+        if not objective.banks or self.settings.references.decoder_epochs == 0:
+            return
+        begun = time.monotonic()
+        references = torch.cat([part.detach() for part in objective.references()], dim=1)
+        if objective.decoder is None:
+            torch.manual_seed(self.settings.training.seed)
+            decoder = new_decoder(self.settings, len(self.encoder.tokeniser), references.shape[1])
+            objective.decoder = decoder.to(references.device)
+        learn_decoder(objective.decoder, references, self.pairs, self.settings, self._progress)
+        self.state.seconds += time.monotonic() - begun
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
