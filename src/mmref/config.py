@@ -38,6 +38,9 @@ class EncoderSettings(_Settings):
     grid: int = Field(96, ge=4, le=1024, description="compact: cells of the colour layout")
     kernel_features: int = Field(1024, ge=16, le=16384, description="random Fourier features")
     kernel_width: float = Field(0.5, gt=0, description="gamma of the kernel on unit descriptors")
+    character_weight: float = Field(
+        1.0, ge=0, description="of runs of 3-4 characters beside words and pairs; 0: none"
+    )
     text_depth: int = Field(0, ge=0, le=12, description="transformer layers beside the n-grams")
     text_width: int = Field(128, ge=16, le=1024, description="width of those layers")
     caption_length: int = Field(96, ge=4, le=512, description="longest caption in words")

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from mmref.data.text import (
     SPECIAL,
     UNKNOWN,
     CaptionTokeniser,
-    NGramVocabulary,
     mask_words,
     pad,
     phrases,
@@ -106,56 +103,6 @@ class TestTokeniser:
         ids = learnt("a hat").ids([caption])[0]
         assert PADDING not in ids
         assert MASK not in ids
-
-
-class TestNGrams:
-    def test_pairs_of_at_least_two_captions(self) -> None:
-        captions = [[4, 5, 6], [4, 5], [5, 6, 5, 6], [7, 8, 7, 8]]
-        vocabulary = NGramVocabulary.learn(captions, words=9)
-        assert vocabulary.pairs.tolist() == [[4, 5], [5, 6]]
-        assert len(vocabulary) == 11
-
-    def test_the_most_frequent_pairs_where_there_are_too_many(self) -> None:
-        captions = [[4, 5], [4, 5], [6, 7], [6, 7], [6, 7], [3, 8], [3, 8]]
-        kept = NGramVocabulary.learn(captions, words=9, most=2).pairs.tolist()
-        assert kept == [[3, 8], [6, 7]]
-
-    def test_inverse_document_frequencies(self) -> None:
-        captions = [[4, 5, 4], [4, 5], [4]]
-        vocabulary = NGramVocabulary.learn(captions, words=6)
-        expected = [math.log(4 / (1 + n)) + 1 for n in (0, 0, 0, 0, 3, 2, 2)]
-        np.testing.assert_allclose(vocabulary.idf, expected, rtol=1e-6)
-
-    def test_weights_of_a_caption_by_hand(self) -> None:
-        vocabulary = NGramVocabulary.learn([[4, 5], [4, 5], [5, 6]], words=7)
-        features, weights = vocabulary.features([4, 5, 4])
-        by_hand = {
-            4: (1 + math.log(2)) * (math.log(4 / 3) + 1),
-            5: math.log(4 / 4) + 1,
-            7: math.log(4 / 3) + 1,  # the pair 4 5; 5 4 was never kept
-        }
-        length = math.sqrt(sum(w * w for w in by_hand.values()))
-        assert sorted(features) == [4, 5, 7]
-        for feature, weight in zip(features, weights, strict=True):
-            assert weight == pytest.approx(by_hand[feature] / length, rel=1e-5)
-
-    @settings(deadline=None, max_examples=60, derandomize=True)
-    @given(st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=6))
-    def test_unit_length_and_no_special_tokens(self, captions: list[list[int]]) -> None:
-        vocabulary = NGramVocabulary.learn(captions, words=10)
-        for ids in captions:
-            features, weights = vocabulary.features(ids)
-            assert len(set(features)) == len(features) == len(weights)
-            assert all(MASK < f < len(vocabulary) for f in features)
-            if any(i > MASK for i in ids):
-                assert math.hypot(*weights) == pytest.approx(1)
-            else:
-                assert features == []
-
-    def test_nothing_to_learn_from(self) -> None:
-        vocabulary = NGramVocabulary.learn([], words=3)
-        assert vocabulary.pairs.shape == (0, 2)
-        assert vocabulary.features([1, 1]) == ([], [])
 
 
 class TestPad:

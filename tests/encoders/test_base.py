@@ -114,6 +114,15 @@ class TestUnknownWords:
         encoder = made(kind, **parts)
         assert torch.equal(encode(encoder, "red hat zebra"), encode(encoder, "red hat"))
 
+    @pytest.mark.parametrize("parts", PARTS[:3], ids=["closed", "deep", "both"])
+    def test_the_closed_form_part_knows_runs_of_their_characters(self, kind, parts) -> None:
+        """ "redder" is nearer to "red" than to "bag"; the deep part knows whole words alone."""
+        vectors = encode(made(kind, **parts), "redder", "red", "bag")
+        if "block" in parts:
+            assert vectors[0].abs().max() == 0
+        else:
+            assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.1
+
     def test_a_special_token_is_a_word_like_any_other(self, kind) -> None:
         vectors = encode(made(kind, text_depth=1), "[PAD]", "[MASK]", "red [PAD] hat")
         assert torch.isfinite(vectors).all()
@@ -151,6 +160,19 @@ class TestShares:
         again = build_encoder(encoder.architecture())
         again.load_state_dict(encoder.state_dict())  # type: ignore[attr-defined]
         assert again.deep_share == 0.75  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stored_before_there_were_runs_of_characters_is_built(kind: str) -> None:
+    encoder = made(kind, character_weight=0)
+    architecture = json.loads(json.dumps(encoder.architecture()))
+    del architecture["settings"]["character_weight"]
+    for name in ("runs", "weight"):
+        del architecture["ngrams"][name]
+    again = build_encoder(architecture)
+    assert isinstance(again, torch.nn.Module)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(encode(again, *CAPTIONS, "redder"), encode(encoder, *CAPTIONS, "redder"))
 
 
 class TestRegistry:

@@ -186,6 +186,13 @@ class TestClosedFormPart:
         texts, images = encode(encoder, *CAPTIONS[:-1]), encoder.encode_image(inputs("features"))
         assert (texts @ images.T).argmax(dim=1).tolist() == [0, 1, 2, 3, 4]
 
+    def test_the_text_block_starts_with_twice_the_weight(self) -> None:
+        encoder = made("features", deep=0)
+        for vectors in (encode(encoder, "a red hat"), encoder.encode_image(inputs("features", 2))):
+            image, text = vectors.split(6, dim=1)
+            ratio = text.square().sum(dim=1) / image.square().sum(dim=1)
+            assert torch.allclose(ratio, torch.full_like(ratio, 2.0), atol=1e-4)
+
     def test_balance_weighs_the_two_blocks(self) -> None:
         encoder = made("features", deep=0)
         part, images = encoder.closed_form, encoder.describe(inputs("features"))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mmref.data.text import PADDING, NGramVocabulary
+from mmref.data.ngrams import NGramVocabulary
+from mmref.data.text import PADDING
 from mmref.encoders.text import GatedWords, NGramProjection, WordTransformer, text_batch
 
 from .made import encode, made

@@ -4,10 +4,7 @@ Nothing here changes what it is given: masking and re-mixing return new lists an
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -78,71 +75,6 @@ class CaptionTokeniser:
     def word(self, token: int) -> str:
         """The word of an id."""
         return str(self._tokenizer.id_to_token(token))
-
-
-@dataclass(frozen=True)
-class NGramVocabulary:
-    """Words and word pairs with inverse document frequencies (TF-IDF of 1-2-grams).
-
-    Attributes:
-        words: number of token ids; feature ``i < words`` is the word with id i.
-        pairs: the kept word pairs, int64 [p, 2]; feature ``words + k`` is ``pairs[k]``.
-        idf: one weight a feature, float32 [words + p].
-
-    Example:
-        >>> vocabulary = NGramVocabulary.learn([[4, 5], [4, 5, 6]], words=7)
-        >>> len(vocabulary), vocabulary.pairs.tolist()
-        (8, [[4, 5]])
-    """
-
-    words: int
-    pairs: np.ndarray
-    idf: np.ndarray
-
-    @classmethod
-    def learn(
-        cls, captions: Sequence[Sequence[int]], words: int, *, least: int = 2, most: int = 50_000
-    ) -> "NGramVocabulary":
-        """Keep pairs that stand in at least ``least`` captions, the ``most`` frequent ones."""
-        singles: Counter[int] = Counter()
-        pairs: Counter[tuple[int, int]] = Counter()
-        for ids in captions:
-            known = [i for i in ids if i > MASK]
-            singles.update(set(known))
-            pairs.update(set(pairwise(known)))
-        kept = sorted(
-            (pair for pair, n in pairs.items() if n >= least), key=lambda p: (-pairs[p], p)
-        )[:most]
-        kept.sort()
-        counts = np.array(
-            [singles[i] for i in range(words)] + [pairs[p] for p in kept], dtype=np.float64
-        )
-        idf = np.log((1 + len(captions)) / (1 + counts)) + 1
-        table = np.array(kept, dtype=np.int64).reshape(-1, 2)
-        return cls(words, table, idf.astype(np.float32))
-
-    def __post_init__(self) -> None:
-        index = {(int(a), int(b)): self.words + k for k, (a, b) in enumerate(self.pairs)}
-        object.__setattr__(self, "_index", index)
-
-    def __len__(self) -> int:
-        return self.words + len(self.pairs)
-
-    def features(self, ids: Sequence[int]) -> tuple[list[int], list[float]]:
-        """Features of one caption and their weights: (1 + log count) * idf, unit L2 norm."""
-        index: dict[tuple[int, int], int] = self._index  # type: ignore[attr-defined]
-        known = [i for i in ids if i > MASK]
-        found: Counter[int] = Counter(known)
-        for pair in pairwise(known):
-            feature = index.get(pair)
-            if feature is not None:
-                found[feature] += 1
-        features = list(found)
-        if not features:
-            return [], []
-        counts = np.array([found[f] for f in features], dtype=np.float64)
-        weights = (1 + np.log(counts)) * self.idf[features]
-        return features, (weights / np.linalg.norm(weights)).tolist()
 
 
 def pad(captions: Sequence[Sequence[int]], *, longest: int) -> Tensor:

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from mmref.config import EncoderSettings
-from mmref.data.text import CaptionTokeniser, NGramVocabulary
+from mmref.data.ngrams import NGramVocabulary
+from mmref.data.text import CaptionTokeniser
 from mmref.encoders.compact import CompactEncoder
 from mmref.encoders.features import FeaturesEncoder
 
@@ -27,7 +28,10 @@ def new_encoder(
         captions: token ids of the distinct training captions.
         images: uint8 pixels Tensor[k, 3, h, w] or vectors Tensor[k, f] of the training images.
     """
-    ngrams = NGramVocabulary.learn(captions, len(tokeniser))
+    spellings = [tokeniser.word(i) for i in range(len(tokeniser))]
+    ngrams = NGramVocabulary.learn(
+        captions, len(spellings), spellings, weight=settings.character_weight
+    )
     if settings.kind == "compact":
         compact = CompactEncoder(settings, tokeniser, ngrams)
         compact.standardise(images)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmref.config import EncoderSettings
-from mmref.data.text import CaptionTokeniser, NGramVocabulary
+from mmref.data.ngrams import NGramVocabulary
+from mmref.data.text import CaptionTokeniser
 from mmref.encoders.parts import PartsEncoder, read_architecture
 
 

@@ -9,13 +9,13 @@ has its own loss and its own references, and validation chooses their shares. Ou
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmref.config import EncoderSettings
-from mmref.data.text import CaptionTokeniser, NGramVocabulary
+from mmref.data.ngrams import NGramVocabulary
+from mmref.data.text import CaptionTokeniser
 from mmref.encoders.base import TextBatch
 from mmref.encoders.closed_form import LARGEST_SOLVE, ClosedFormPart, sparse_grams
 from mmref.encoders.text import DeepText, text_batch
@@ -85,8 +85,8 @@ class PartsEncoder(nn.Module):
         raise TypeError(f"{type(self).__name__} must define deep_image")
 
     def tokenise(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each caption."""
-        return self.tokeniser.ids(captions)
+        """Token ids of each caption; a word never seen keeps its known runs of characters."""
+        return self.ngrams.ids(self.tokeniser, captions)
 
     def text_batch(self, captions: Sequence[Sequence[int]]) -> TextBatch:
         """Token ids -> tensors."""
@@ -136,11 +136,7 @@ class PartsEncoder(nn.Module):
             "settings": self.settings.model_dump(mode="json"),
             "descriptor_length": self.descriptor_length,
             "tokeniser": self.tokeniser.to_json(),
-            "ngrams": {
-                "words": self.ngrams.words,
-                "pairs": self.ngrams.pairs.tolist(),
-                "idf": self.ngrams.idf.tolist(),
-            },
+            "ngrams": self.ngrams.to_json(),
         }
 
     @torch.no_grad()
@@ -168,13 +164,9 @@ def read_architecture(
     architecture: dict[str, Any],
 ) -> tuple[EncoderSettings, CaptionTokeniser, NGramVocabulary]:
     """Settings, tokeniser and n-grams of an encoder's architecture."""
-    grams = architecture["ngrams"]
+    tokeniser = CaptionTokeniser.from_json(architecture["tokeniser"])
     return (
         EncoderSettings.model_validate(architecture["settings"]),
-        CaptionTokeniser.from_json(architecture["tokeniser"]),
-        NGramVocabulary(
-            int(grams["words"]),
-            np.array(grams["pairs"], dtype=np.int64).reshape(-1, 2),
-            np.array(grams["idf"], dtype=np.float32),
-        ),
+        tokeniser,
+        NGramVocabulary.from_json(architecture["ngrams"], tokeniser),
     )

@@ -1,8 +1,8 @@
 """Captions -> the text side of both parts: weighted n-grams, and a small transformer.
 
-The closed-form part reads n-grams (TF-IDF of words and word pairs), which learn from a few hundred
-captions; the deep part reads words and their neighbours, and a transformer, off by default, adds
-wider order where there is data to learn it from. Our choice.
+The closed-form part reads n-grams (TF-IDF of words, word pairs and runs of characters), which learn
+from a few hundred captions; the deep part reads words and their neighbours, and a transformer, off
+by default, adds wider order where there is data to learn it from. Our choice.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmref.data.text import MASK, PADDING, CaptionTokeniser, NGramVocabulary, pad
+from mmref.data.ngrams import NGramVocabulary
+from mmref.data.text import MASK, PADDING, CaptionTokeniser, pad
 from mmref.encoders.base import TextBatch
 
 
