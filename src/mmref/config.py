@@ -79,6 +79,9 @@ class ReferenceSettings(_Settings):
         description="learned: by fusion; mean: of each object's features, anew each epoch; "
         "ema: their moving average over the batches",
     )
+    init: Literal["mean", "random"] = Field(
+        "mean", description="where learned ones start: their object's mean feature, or anywhere"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="ema: what is kept at a batch")
     fusion_weight: float = Field(1.0, ge=0, description="a; 0 for the base objective")
     reconstruction_weight: float = Field(

@@ -102,3 +102,11 @@ def test_references_are_read_with_their_means_and_scatter(features):
     assert short.scatter is None
     assert short.text_mean.norm() == short.image_mean.norm() == 0
     assert torch.equal(short.vectors, found.vectors)
+
+
+def test_references_may_start_anywhere_and_prototypes_may_not(features):
+    before, found = start(Trainer(features, small(references__init="random")))
+    assert all(torch.equal(a, b) for a, b in zip(before, found, strict=True))
+    means = small(references__kind="mean", references__fusion_weight=0, references__init="random")
+    before, found = start(Trainer(features, means))
+    assert not any(torch.allclose(a, b, atol=1e-2) for a, b in zip(before, found, strict=True))

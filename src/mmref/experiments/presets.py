@@ -19,12 +19,12 @@ AMBIGUITIES = ("omit", "contradict")
 
 # The full method with one thing about its references changed, around the defaults.
 _CHANGES: tuple[tuple[str, tuple[object, ...]], ...] = (
-    ("references.init", ("mean", "random")),
-    ("references.learning_rate", (3e-4, 1e-3, 1e-2)),
+    ("references.init", ("random",)),
+    ("references.caption_epochs", (0.0, 8.0)),
+    ("references.text_rate", (0.0, 1.0)),
+    ("references.learning_rate", (3e-5, 3e-3)),
     ("references.temperature", (0.05, 0.2)),
-    ("references.tokens", (1, 8)),
-    ("references.mask_rate", (0.15, 0.6)),
-    ("references.schedule", ("two-stage",)),
+    ("references.reconstruction_weight", (0.2,)),
 )
 
 

@@ -44,14 +44,16 @@ def start_references(
 
     Args:
         encoder: in evaluation mode afterwards.
-        objective: whose references are set; nothing is done when it has none.
+        objective: whose references are set; nothing is done when it has none, or when they start
+            anywhere (``references.init``).
         pairs: the training captions and images.
         device: where the encoder is.
         parts: the encoder's parts to do; all by default.
         captions_only: parts whose images say nothing yet: they count only for an object that has
             no caption.
     """
-    if not objective.banks:
+    chosen = objective.settings.references
+    if not objective.banks or (chosen.learned and chosen.init == "random"):
         return
     texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device)
     silent = torch.bincount(text_objects, minlength=len(pairs.objects))[image_objects] == 0
