@@ -36,7 +36,12 @@ class EncoderSettings(_Settings):
     slots: int = Field(24, ge=1, le=256, description="compact: places the net looks at")
     slot_dropout: float = Field(0.3, ge=0, lt=1, description="compact: share of slots dropped")
     grid: int = Field(96, ge=4, le=1024, description="compact: cells of the colour layout")
-    kernel_features: int = Field(1024, ge=16, le=16384, description="random Fourier features")
+    kernel: Literal["landmarks", "random"] = Field(
+        "landmarks",
+        description="landmarks: training images, exact where they are no more than "
+        "kernel_features; random: Fourier features, as in older runs",
+    )
+    kernel_features: int = Field(1024, ge=16, le=16384, description="landmarks, or random features")
     kernel_width: float = Field(0.5, gt=0, description="gamma of the kernel on unit descriptors")
     character_weight: float = Field(
         1.0, ge=0, description="of runs of 3-4 characters beside words and pairs; 0: none"

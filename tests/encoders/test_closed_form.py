@@ -119,8 +119,57 @@ class TestSparseGrams:
 
 
 class TestClosedFormPart:
+    def placed(self, images: torch.Tensor, **changes: object) -> ClosedFormPart:
+        """A part whose landmarks are these images."""
+        part = ClosedFormPart(small("features", kernel_width=0.7, **changes), 5, 4)
+        grams = csr_array(np.eye(4, dtype=np.float32)[np.arange(len(images)) % 4])
+        part.solve(grams, torch.arange(len(images)), images)
+        return part
+
+    def test_landmarks_give_the_gaussian_itself(self) -> None:
+        """Between a landmark and anything, also what has not unit length, as after dropout."""
+        images, others = F.normalize(numbers(12, 5), dim=1), 0.5 * numbers(7, 5, seed=1)
+        part = self.placed(images, kernel_features=16)
+        expected = (-0.7 * torch.cdist(others, images).square()).exp()
+        assert torch.allclose(part.kernel(others) @ part.kernel(images).T, expected, atol=1e-3)
+        assert expected.std() > 0.1
+        assert part.kernel(others).shape == (7, 16)
+        assert part.kernel(others)[:, 12:].abs().max() == 0  # places without a landmark
+
+    def test_equal_images_are_one_landmark(self) -> None:
+        images = F.normalize(numbers(6, 5), dim=1).repeat(2, 1)
+        part = self.placed(images, kernel_features=16)
+        features = part.kernel(images)
+        expected = (-0.7 * torch.cdist(images, images).square()).exp()
+        assert torch.allclose(features @ features.T, expected, atol=1e-3)
+        assert features.abs().max() < 2
+
+    def test_too_many_images_some_are_landmarks(self) -> None:
+        images = F.normalize(numbers(40, 5), dim=1)
+        part, again = (
+            self.placed(images, kernel_features=16),
+            self.placed(images, kernel_features=16),
+        )
+        assert torch.equal(part.landmarks, again.landmarks)
+        same = (part.landmarks[:, None] == images).all(dim=2)
+        assert same.sum(dim=1).tolist() == [1] * 16
+        assert same.any(dim=0).sum() == 16
+        expected = (-0.7 * torch.cdist(part.landmarks, images).square()).exp()
+        found = part.kernel(part.landmarks) @ part.kernel(images).T
+        assert torch.allclose(found, expected, atol=1e-3)
+
+    def test_landmarks_are_placed_anew(self) -> None:
+        """A second start with fewer images leaves none of the first."""
+        part = self.placed(F.normalize(numbers(12, 5), dim=1), kernel_features=16)
+        fewer = F.normalize(numbers(4, 5, seed=3), dim=1)
+        part.solve(csr_array(np.eye(4, dtype=np.float32)), torch.arange(4), fewer)
+        assert torch.equal(part.landmarks[:4], fewer)
+        assert part.landmarks[4:].abs().sum() == part.root[4:].abs().sum() == 0
+        assert part.root[:, 4:].abs().sum() == 0
+
     def test_kernel_approximates_the_gaussian(self) -> None:
-        part = ClosedFormPart(small("features", kernel_features=16384, kernel_width=0.7), 5, 3)
+        changes = {"kernel": "random", "kernel_features": 16384, "kernel_width": 0.7}
+        part = ClosedFormPart(small("features", **changes), 5, 3)
         x = F.normalize(numbers(6, 5), dim=1)
         features = part.kernel(x)
         expected = (-0.7 * torch.cdist(x, x).square()).exp()
@@ -129,9 +178,9 @@ class TestClosedFormPart:
     def test_kernel_is_the_same_everywhere(self) -> None:
         """Its random numbers depend on nothing that ran before."""
         torch.manual_seed(1)
-        first = ClosedFormPart(small("features"), 5, 3)
+        first = ClosedFormPart(small("features", kernel="random"), 5, 3)
         torch.manual_seed(2)
-        second = ClosedFormPart(small("features"), 5, 3)
+        second = ClosedFormPart(small("features", kernel="random"), 5, 3)
         assert torch.equal(first.directions, second.directions)
         assert torch.equal(first.phases, second.phases)
 

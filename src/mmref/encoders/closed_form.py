@@ -3,8 +3,9 @@
 Its vector is two blocks side by side (our choice). In the *image block* an image is a rotation of
 its descriptor and a caption is what ridge regression predicts of that from its n-grams. In the
 *text block* a caption is a projection of its n-grams and an image is what kernel ridge regression
-(random Fourier features of the descriptor) predicts of that. Each direction errs in its own way,
-so the sum of the two cosines is better than either; the text block starts with twice the weight.
+predicts of that, exactly where there are no more training images than ``encoder.kernel_features``.
+Each direction errs in its own way, so the sum of the two cosines is better than either; the text
+block starts with twice the weight.
 """
 
 import math
@@ -34,15 +35,22 @@ class ClosedFormPart(nn.Module):
 
     directions: Tensor
     phases: Tensor
+    landmarks: Tensor
+    root: Tensor
 
     def __init__(self, settings: EncoderSettings, descriptor_length: int, ngrams: int) -> None:
         super().__init__()
         self.block, self.dropout = settings.block, settings.input_dropout
         chance = torch.Generator().manual_seed(0)
-        directions = torch.randn(descriptor_length, settings.kernel_features, generator=chance)
-        self.register_buffer("directions", directions * math.sqrt(2 * settings.kernel_width))
-        phases = torch.rand(settings.kernel_features, generator=chance) * 2 * math.pi
-        self.register_buffer("phases", phases)
+        self.kernel_width, count = settings.kernel_width, settings.kernel_features
+        self.exact = settings.kernel == "landmarks"
+        if self.exact:
+            self.register_buffer("landmarks", torch.zeros(count, descriptor_length))
+            self.register_buffer("root", torch.zeros(count, count))
+        else:
+            directions = torch.randn(descriptor_length, count, generator=chance)
+            self.register_buffer("directions", directions * math.sqrt(2 * self.kernel_width))
+            self.register_buffer("phases", torch.rand(count, generator=chance) * 2 * math.pi)
         self.image_image = nn.Linear(descriptor_length, self.block, bias=False)
         self.image_text = nn.Linear(settings.kernel_features, self.block)
         self.text_image = NGramProjection(ngrams, self.block)
@@ -64,7 +72,13 @@ class ClosedFormPart(nn.Module):
         return self._join(self.image_image(descriptors), self.image_text(self.kernel(descriptors)))
 
     def kernel(self, descriptors: Tensor) -> Tensor:
-        """Random Fourier features (Rahimi and Recht 2007), Tensor[n, kernel_features]."""
+        """Features whose product is about exp(-gamma |x - y|^2), Tensor[n, kernel_features].
+
+        Nystroem's of the landmarks (Williams and Seeger 2001): exact between landmarks, and 0
+        before there are any; or random Fourier features (Rahimi and Recht 2007).
+        """
+        if self.exact:
+            return gaussian(descriptors, self.landmarks, self.kernel_width) @ self.root
         scale = math.sqrt(2 / len(self.phases))
         return torch.cos(descriptors @ self.directions + self.phases) * scale
 
@@ -105,11 +119,49 @@ class ClosedFormPart(nn.Module):
         texts = _tensor(means @ projection.numpy())
         centre = texts.mean(dim=0)
         self.centre.copy_(centre)
+        if self.exact:
+            self._place_landmarks(descriptors)
         kernel = self.kernel(descriptors)
         mean = kernel.mean(dim=0)
         weight = ridge_primal(kernel - mean, texts - centre)
         self.image_text.weight.copy_(weight.T)
         self.image_text.bias.copy_(-mean @ weight)
+
+    def _place_landmarks(self, descriptors: Tensor) -> None:
+        """On the training images, some of them drawn where there are too many."""
+        if len(descriptors) > len(self.landmarks):
+            chance = torch.Generator().manual_seed(0)
+            order = torch.randperm(len(descriptors), generator=chance)
+            descriptors = descriptors[order[: len(self.landmarks)].sort().values]
+        count = len(descriptors)
+        self.landmarks.zero_()[:count] = descriptors
+        self.root.zero_()[:count, :count] = inverse_root(
+            gaussian(descriptors, descriptors, self.kernel_width)
+        )
+
+
+def gaussian(first: Tensor, second: Tensor, width: float) -> Tensor:
+    """exp(-width |x - y|^2) of each pair, Tensor[n, k].
+
+    Example:
+        >>> gaussian(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0]]), math.log(4)).tolist()
+        [[0.25], [1.0]]
+    """
+    lengths = first.square().sum(dim=1, keepdim=True) + second.square().sum(dim=1)
+    return (-width * (lengths - 2 * first @ second.T).clamp(min=0)).exp()
+
+
+def inverse_root(gram: Tensor) -> Tensor:
+    """The symmetric pseudo-inverse square root of a Gram matrix, Tensor[n, n].
+
+    Example:
+        >>> inverse_root(torch.diag(torch.tensor([4.0, 0.0]))).tolist()
+        [[0.5, 0.0], [0.0, 0.0]]
+    """
+    values, vectors = torch.linalg.eigh(gram.double())
+    kept = values > 1e-5 * values[-1]  # what is below is rounding of the Gram matrix
+    scaled = vectors[:, kept] * values[kept].rsqrt()
+    return (scaled @ vectors[:, kept].T).float()
 
 
 def sparse_grams(batch: TextBatch, ngrams: int) -> csr_array:

@@ -163,10 +163,10 @@ class PartsEncoder(nn.Module):
 def read_architecture(
     architecture: dict[str, Any],
 ) -> tuple[EncoderSettings, CaptionTokeniser, NGramVocabulary]:
-    """Settings, tokeniser and n-grams of an encoder's architecture."""
+    """Settings, tokeniser and n-grams of an encoder's architecture, of former versions too."""
     tokeniser = CaptionTokeniser.from_json(architecture["tokeniser"])
     return (
-        EncoderSettings.model_validate(architecture["settings"]),
+        EncoderSettings.model_validate({"kernel": "random", **architecture["settings"]}),
         tokeniser,
         NGramVocabulary.from_json(architecture["ngrams"], tokeniser),
     )
