@@ -148,7 +148,8 @@ def gaussian(first: Tensor, second: Tensor, width: float) -> Tensor:
         [[0.25], [1.0]]
     """
     lengths = first.square().sum(dim=1, keepdim=True) + second.square().sum(dim=1)
-    return (-width * (lengths - 2 * first @ second.T).clamp(min=0)).exp()
+    apart: Tensor = lengths - 2 * first @ second.T
+    return (-width * apart.clamp(min=0)).exp()
 
 
 def inverse_root(gram: Tensor) -> Tensor:
@@ -161,7 +162,8 @@ def inverse_root(gram: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(gram.double())
     kept = values > 1e-5 * values[-1]  # what is below is rounding of the Gram matrix
     scaled = vectors[:, kept] * values[kept].rsqrt()
-    return (scaled @ vectors[:, kept].T).float()
+    root: Tensor = scaled @ vectors[:, kept].T
+    return root.float()
 
 
 def sparse_grams(batch: TextBatch, ngrams: int) -> csr_array:
