@@ -151,6 +151,8 @@ class TestClosedFormPart:
             self.placed(images, kernel_features=16),
         )
         assert torch.equal(part.landmarks, again.landmarks)
+        turned = self.placed(images.flip(0), kernel_features=16)
+        assert torch.equal(part.landmarks, turned.landmarks)
         same = (part.landmarks[:, None] == images).all(dim=2)
         assert same.sum(dim=1).tolist() == [1] * 16
         assert same.any(dim=0).sum() == 16

@@ -128,11 +128,16 @@ class ClosedFormPart(nn.Module):
         self.image_text.bias.copy_(-mean @ weight)
 
     def _place_landmarks(self, descriptors: Tensor) -> None:
-        """On the training images, some of them drawn where there are too many."""
+        """On the training images, some of them drawn where there are too many.
+
+        What is drawn depends on the images alone, not on the order in which they come.
+        """
         if len(descriptors) > len(self.landmarks):
             chance = torch.Generator().manual_seed(0)
+            line = torch.randn(descriptors.shape[1], generator=chance, dtype=torch.float64)
+            descriptors = descriptors[(descriptors.double() @ line).argsort()]
             order = torch.randperm(len(descriptors), generator=chance)
-            descriptors = descriptors[order[: len(self.landmarks)].sort().values]
+            descriptors = descriptors[order[: len(self.landmarks)]]
         count = len(descriptors)
         self.landmarks.zero_()[:count] = descriptors
         self.root.zero_()[:count, :count] = inverse_root(
