@@ -5,8 +5,8 @@
 
 About 15 % of the captions get at least one attribute wrong: 1.7 % of the statements do, and a
 caption makes ten or so; 40 % of the details are left out, the generator's default (``--omit 0.5
---contradict 0.02``: less is told, which is harder). Every method ranks the training captions; errors
-are looked at afterwards only.
+--contradict 0.02``: less is told, which is harder). Every method ranks the training captions;
+errors are looked at afterwards only.
 
 - random: the share.
 - word overlap: the mean share of a caption's words that another caption of its object has too.
