@@ -127,14 +127,17 @@ class ReferenceSettings(_Settings):
 class RefinementSettings(_Settings):
     """The grid from which validation picks the refinement."""
 
-    forms: tuple[Literal["whitened", "posterior", "linear", "centred"], ...] = (
+    forms: tuple[Literal["hubs", "whitened", "posterior", "linear", "centred"], ...] = (
+        "hubs",
         "whitened",
         "posterior",
         "linear",
         "centred",
     )
     weights: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="lambda")
-    temperatures: tuple[float, ...] = Field((0.05, 0.1, 0.2), description="tau_r of posterior")
+    temperatures: tuple[float, ...] = Field(
+        (0.05, 0.1, 0.2), description="tau_r of hubs and posterior"
+    )
     kept: int = Field(64, ge=1, description="s, entries of the sparse profile")
 
 

@@ -46,9 +46,9 @@ class RefinementChoice:
     """What validation chose.
 
     Attributes:
-        form: ``posterior``, ``linear``, ``centred`` or ``whitened``.
+        form: ``posterior``, ``linear``, ``centred``, ``whitened`` or ``hubs``.
         weight: lambda; with 0 the refinement is off.
-        temperature: tau_r of ``posterior``.
+        temperature: tau_r of ``posterior`` and ``hubs``.
         kept: s, entries of the sparse profile.
     """
 

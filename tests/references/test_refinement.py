@@ -48,6 +48,10 @@ def m_dimensional(form: str, texts: torch.Tensor, images: torch.Tensor) -> torch
                 q = ((references @ image) / r.temperature).exp()
                 scores[i, j] = ((p / p.sum()) * (q / q.sum())).sqrt().sum()
                 continue
+            if form == "hubs":
+                near = (((references @ x) / r.temperature).exp().mean() for x in (text, image))
+                scores[i, j] = -0.5 * r.temperature * sum(mean.log() for mean in near)
+                continue
             if form == "whitened":
                 scatter = spread().double()
                 metric = torch.linalg.inv(scatter + scatter.diagonal().mean() * torch.eye(D))
@@ -96,6 +100,32 @@ class TestWhitened:
         query = F.normalize(torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]]), dim=1)
         same_noise, same_detail = torch.eye(D)[:1], torch.eye(D)[1:2]
         assert r.similarity(query, same_detail) > r.similarity(query, same_noise) + 0.3
+
+
+class TestHubs:
+    def test_is_half_the_local_density(self) -> None:
+        texts, images = unit(6, 2), unit(9, 3)
+        r = refiner("hubs")
+        asked = r.profiles(texts, "text", exact=True)
+        value = r.reference_similarity(asked, r.profiles(images, "image"))
+        assert torch.allclose(value.double(), m_dimensional("hubs", texts, images), atol=1e-5)
+        assert value.std(dim=1).min() > 0.01
+        ranked = value.argsort(dim=1)
+        assert (ranked == ranked[0]).all()  # it ranks images alike for every query
+
+    def test_an_image_near_to_many_references_comes_behind(self) -> None:
+        crowd = F.normalize(torch.eye(D)[:1] + 0.2 * unit(8, 4), dim=1)
+        r = Refiner(crowd, "hubs", weight=1.0, temperature=0.1)
+        query = F.normalize(torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]]), dim=1)
+        near, apart = torch.eye(D)[:1], torch.eye(D)[1:2]
+        assert r.similarity(query, near) < r.similarity(query, apart) - 0.2
+
+    def test_low_temperature_is_the_nearest_reference_high_the_mean(self) -> None:
+        images = unit(9, 3)
+        cosines = images @ unit(M, 1).T
+        for temperature, expected in ((1e-4, cosines.amax(dim=1)), (1e3, cosines.mean(dim=1))):
+            profiles = refiner("hubs", temperature=temperature).profiles(images, "image")
+            assert torch.allclose(-2 * profiles.dense[:, 1], expected, atol=1e-3)
 
 
 class TestForms:
@@ -198,7 +228,7 @@ class TestSimilarity:
         r = refiner(form, weight=weight)
         product = r.extended(x, "text", exact=True) @ r.extended(y, "image").T
         assert torch.allclose(product, r.similarity(x, y), atol=1e-5)
-        assert r.extended(x, "text").shape == (4, D + (M if form == "posterior" else D))
+        assert r.extended(x, "text").shape == (4, D + {"posterior": M, "hubs": 2}.get(form, D))
 
     def test_company_and_order_of_queries_change_no_score(self, form: str) -> None:
         texts, images = unit(40, 2), unit(30, 3)
@@ -221,7 +251,8 @@ class TestSimilarity:
     def test_reference_similarity_is_bounded(self, form: str) -> None:
         x = unit(50, 2)
         r = refiner(form, kept=M)
-        value = r.reference_similarity(r.profiles(x, "text"), r.profiles(x, "image"))
+        asked = r.profiles(x, "text", exact=True)
+        value = r.reference_similarity(asked, r.profiles(x, "image"))
         assert value.max() <= 1 + 2**-10  # half precision
         assert value.min() >= (-1e-6 if form == "posterior" else -1 - 1e-6)
 
@@ -248,6 +279,7 @@ class TestSimilarity:
         "linear",
         "centred",
         "whitened",
+        "hubs",
     ],
 )
 def test_rounding_of_a_query_does_not_show_in_its_scores(form: str) -> None:
@@ -271,7 +303,7 @@ class TestArguments:
             ({"weight": -0.1}, "weight must be >= 0"),
             ({"temperature": 0.0}, "temperature > 0"),
             ({"kept": 0}, "kept >= 1"),
-            ({"form": "centered"}, "posterior, linear, centred, whitened, not 'centered'"),
+            ({"form": "centered"}, "centred, whitened, hubs, not 'centered'"),
             ({"form": "centred", "text_mean": None}, "needs text_mean and image_mean"),
             ({"form": "centred", "image_mean": None}, "needs text_mean and image_mean"),
             ({"form": "whitened", "scatter": None}, "needs the scatter"),
@@ -308,7 +340,10 @@ class TestProfiles:
     @pytest.mark.parametrize("form", FORMS)
     def test_arrays_hold_all(self, form: str) -> None:
         r = refiner(form)
-        texts, profiles = r.profiles(unit(3, 2), "text"), r.profiles(unit(6, 3), "image")
+        texts, profiles = (
+            r.profiles(unit(3, 2), "text", exact=True),
+            r.profiles(unit(6, 3), "image"),
+        )
         arrays = profiles.to_arrays()
         kinds = {"indices": np.int32, "values": np.float16, "dense": np.float32}
         names = {"indices", "values"} if form == "posterior" else {"dense"}
@@ -333,7 +368,8 @@ class TestProfiles:
     def test_rows_are_chosen(self, form: str) -> None:
         r = refiner(form)
         images = unit(6, 3)
-        profiles, texts = r.profiles(images, "image"), r.profiles(unit(3, 2), "text")
+        texts = r.profiles(unit(3, 2), "text", exact=True)
+        profiles = r.profiles(images, "image")
         whole = r.reference_similarity(texts, profiles)
         assert len(profiles) == 6
         mask = torch.tensor([True, False, False, True, False, False])
@@ -347,6 +383,7 @@ class TestProfiles:
         images = unit(6, 3)
         sparse = refiner("posterior", kept=4).profiles(images, "image")
         dense = refiner("linear").profiles(images, "image")
+        assert refiner("hubs").profiles(images, "image").bytes_per_feature == 4 * 2
         assert sparse.bytes_per_feature == 4 * (4 + 2)
         assert dense.bytes_per_feature == 4 * D
 
@@ -366,7 +403,7 @@ class TestGramRoot:
 
 
 class TestUnknownQueries:
-    @pytest.mark.parametrize("form", ["posterior", "centred"])
+    @pytest.mark.parametrize("form", ["posterior", "centred", "hubs"])
     def test_a_query_without_any_known_word_ranks_nothing(self, form: str) -> None:
         """Its vector is zero: it must be equally near to every image, refined too."""
         scores = refiner(form).similarity(torch.zeros(1, D), unit(9, 3))

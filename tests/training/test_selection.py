@@ -50,7 +50,7 @@ def test_the_grid_varies_the_temperature_of_posterior_alone():
 def test_the_usual_choice_is_the_middle_of_the_grid():
     choice = default_choice(RefinementSettings(weights=(1, 5, 9), temperatures=(0.1, 0.2, 0.3)))
     assert choice is not None
-    assert (choice.form, choice.weight, choice.temperature) == ("whitened", 5.0, 0.2)
+    assert (choice.form, choice.weight, choice.temperature) == ("hubs", 5.0, 0.2)
     assert default_choice(RefinementSettings(forms=())) is None
     assert candidates(RefinementSettings(weights=())) == []
 

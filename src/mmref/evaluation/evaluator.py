@@ -18,7 +18,7 @@ from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import Objects, Ties, ranks_from_scores
 from mmref.metrics.reranking import dual_softmax, k_reciprocal
 from mmref.model import MMRef
-from mmref.references.refinement import Refiner
+from mmref.references.refinement import TEMPERED, Refiner
 
 __all__ = ["PROTOCOL", "evaluate", "evaluate_vectors"]
 
@@ -174,12 +174,11 @@ def _encode_images(
 def _describe(refiner: Refiner | None) -> dict[str, Any]:
     if refiner is None:
         return {"form": None, "weight": 0.0, "temperature": None, "kept": None}
-    sparse = refiner.form == "posterior"
     return {
         "form": refiner.form,
         "weight": refiner.weight,
-        "temperature": refiner.temperature if sparse else None,
-        "kept": refiner.kept if sparse else None,
+        "temperature": refiner.temperature if refiner.form in TEMPERED else None,
+        "kept": refiner.kept if refiner.form == "posterior" else None,
     }
 
 

@@ -12,6 +12,7 @@ from mmref.experiments.pooling import RESAMPLES, Pool
 from mmref.experiments.refining import ALL, smallest_within
 from mmref.experiments.worker import REFINEMENTS
 from mmref.metrics.bootstrap import resampled_means
+from mmref.references.refinement import TEMPERED
 
 _KEY = ("form", "weight", "temperature", "kept", "depth")
 
@@ -89,7 +90,7 @@ def _chosen(facts: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     for one in facts:
         for row in one.get("refinement_search") or _unknown(one):
             if row["form"] is not None:
-                temperature = row["temperature"] if row["form"] == "posterior" else None
+                temperature = row["temperature"] if row["form"] in TEMPERED else None
                 means.setdefault((row["form"], row["weight"], temperature), []).append(row["mAP"])
     best: dict[str, dict[str, float | None]] = {}
     for (form, weight, temperature), values in means.items():

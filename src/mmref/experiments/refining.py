@@ -18,7 +18,7 @@ from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
 from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import ranks_from_scores
 from mmref.model import References, RefinementChoice, make_refiner
-from mmref.references.refinement import Profiles, Refiner
+from mmref.references.refinement import TEMPERED, Profiles, Refiner
 from mmref.training.selection import candidates
 
 ALL = 0  # "all", of entries or of depth
@@ -34,8 +34,8 @@ class Point:
     Attributes:
         form: ``posterior``, ``linear`` or ``centred``.
         weight: lambda.
-        temperature: tau_r; None but for ``posterior``.
-        kept: entries kept, 0 for all; None but for ``posterior``.
+        temperature: tau_r; None but for ``hubs`` and ``posterior``.
+        kept: entries kept, 0 for all; None but for ``hubs`` and ``posterior``.
         depth: how many of the dense top are scored again, 0 for all.
     """
 
@@ -51,13 +51,13 @@ def points(grid: RefinementSettings) -> list[Point]:
 
     Example:
         >>> len(points(RefinementSettings()))
-        315
+        360
     """
     found = []
     for choice in candidates(grid):
         sparse = choice.form == "posterior"
         for kept in KEPT if sparse else (None,):
-            temperature = choice.temperature if sparse else None
+            temperature = choice.temperature if choice.form in TEMPERED else None
             found += [Point(choice.form, choice.weight, temperature, kept, d) for d in DEPTHS]
     # Those of the same profiles stand together.
     return sorted(found, key=lambda p: (p.form, p.temperature or 0, p.kept or 0))

@@ -3,7 +3,7 @@
 Test objects are unseen, so the training references act as an anchor basis. A feature's profile is
 its relation to all m references; the reference similarity of a query and an image compares their
 profiles, and ``S = cos + weight * S_ref``. No label is used, and no score depends on the other
-queries. Source: the paper describes this in words; the four forms are our choices.
+queries. Source: the paper describes this in words; the five forms are our choices.
 
 ================ ============================================== ==========================
 form             profile of x                                   S_ref
@@ -12,14 +12,19 @@ form             profile of x                                   S_ref
 ``linear``       R x                                            cosine of the profiles
 ``centred``      R x minus its modality's training mean         cosine of the profiles
 ``whitened``     (W + w I)^(-1/2) x                             cosine of the profiles
+``hubs``         h = tau_r log mean_k exp(cos(x, R_k) / tau_r)  - (h_q + h_g) / 2
 ================ ============================================== ==========================
 
 ``linear`` and ``centred`` need no m-dimensional vector: with G = R^T R, the cosine of profiles is
 that of G^(1/2) x, so one stored vector of d numbers is enough. ``whitened`` measures in units of W,
 the scatter of the training images about their references (w is its mean variance): what differs
 between views of one object, or was never learnt, says little about which object it is.
+``hubs``: an image that is near to many training objects would answer to many queries, so it must be
+nearer than others to one of them. It is half of the local density, as in CSLS (Conneau et al. 2018)
+and QB-Norm (Bogolin et al. 2022), where other queries take the part that references have here.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -29,10 +34,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Form = Literal["posterior", "linear", "centred", "whitened"]
+Form = Literal["posterior", "linear", "centred", "whitened", "hubs"]
 Modality = Literal["text", "image"]
 
 FORMS: tuple[str, ...] = get_args(Form)
+TEMPERED = ("posterior", "hubs")  # the forms to which tau_r matters
 MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
@@ -44,7 +50,8 @@ class Profiles:
         indices: references kept, int32 Tensor[n, s], or None.
         values: square roots of their posteriors, descending, Tensor[n, s], or
             None; float16 as stored, float32 of a query.
-        dense: unit vectors G^(1/2) x, float32 Tensor[n, d], or None.
+        dense: unit vectors G^(1/2) x, float32 Tensor[n, d], or None; of ``hubs`` [1 ; -h / 2],
+            of a query [-h / 2 ; 1], Tensor[n, 2].
     """
 
     indices: Tensor | None = None
@@ -85,9 +92,9 @@ class Refiner:
 
     Args:
         references: R, Tensor[m, d]; normalised here.
-        form: ``posterior``, ``linear``, ``centred`` or ``whitened``.
+        form: ``posterior``, ``linear``, ``centred``, ``whitened`` or ``hubs``.
         weight: lambda >= 0.
-        temperature: tau_r > 0 of ``posterior``.
+        temperature: tau_r > 0 of ``posterior`` and ``hubs``.
         kept: s >= 1, entries of ``posterior`` kept per feature; at most m are used.
         text_mean: mean normalised text feature of the training set, Tensor[d]; ``centred`` alone.
         image_mean: the same of images, Tensor[d].
@@ -136,7 +143,7 @@ class Refiner:
         self._root: Tensor | None = None
         if form == "whitened" and scatter is not None:
             self._root = whitening(scatter)
-        elif form != "posterior":
+        elif form not in TEMPERED:
             self._root = gram_root(self.references)
 
     def profiles(self, features: Tensor, modality: str, *, exact: bool = False) -> Profiles:
@@ -147,7 +154,8 @@ class Refiner:
                 word) has a profile of zeros: it is equally near to every image.
             modality: ``text`` or ``image``; only ``centred`` treats them apart.
             exact: for queries: nothing is rounded to half precision, where an error of 1e-7 (from
-                another batch size) can become one of 1e-4.
+                another batch size) can become one of 1e-4. The two numbers of
+                ``hubs`` change places.
 
         Raises:
             ValueError: an unknown modality or a wrong dimension.
@@ -165,7 +173,12 @@ class Refiner:
             mean = self.means[modality] if self.form == "centred" else None
             centred = features if mean is None else features - mean.float().cpu()
             return Profiles(dense=F.normalize(centred @ self._root, dim=-1) * known)
-        posterior = torch.softmax(features @ self.references.T / self.temperature, dim=-1)
+        logits = features @ self.references.T / self.temperature
+        if self.form == "hubs":
+            density = logits.logsumexp(dim=-1, keepdim=True) - math.log(len(self.references))
+            pair = [-0.5 * self.temperature * density, torch.ones_like(density)]
+            return Profiles(dense=torch.cat(pair if exact else pair[::-1], dim=1) * known)
+        posterior = torch.softmax(logits, dim=-1)
         top = posterior.sqrt().topk(self.kept, dim=-1)
         values = top.values * known
         return Profiles(
@@ -196,12 +209,12 @@ class Refiner:
     def extended(self, features: Tensor, modality: str, *, exact: bool = False) -> Tensor:
         """One vector per feature whose inner product is S (all forms).
 
-        ``[x ; sqrt(weight) * profile]``: d + d numbers for ``linear`` and ``centred``, d + m for
+        ``[x ; sqrt(weight) * profile]``: d + d numbers, d + 2 for ``hubs``, d + m for
         ``posterior`` (spread out: meant for evaluation in blocks, not for storage). Queries are
         to be ``exact``, as in :meth:`profiles`.
 
         Returns:
-            Tensor[n, d + d] or Tensor[n, d + m].
+            Tensor[n, d + d], Tensor[n, d + 2] or Tensor[n, d + m].
         """
         profiles = self.profiles(features, modality, exact=exact)
         dense = profiles.dense if profiles.dense is not None else self._spread(profiles)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mmref.references.refinement import Refiner
+from mmref.references.refinement import TEMPERED, Refiner
 
 Vector = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -82,8 +82,10 @@ class RunIdentity:
         refinement: dict[str, Any] | None = None
         if refiner is not None:
             refinement = {"form": refiner.form}
+            if refiner.form in TEMPERED:
+                refinement["temperature"] = refiner.temperature
             if refiner.form == "posterior":
-                refinement |= {"temperature": refiner.temperature, "kept": refiner.kept}
+                refinement["kept"] = refiner.kept
         size = model.image_size
         return cls(
             model.id,

@@ -10,19 +10,20 @@ from torch import Tensor
 from mmref.config import RefinementSettings
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.model import References, RefinementChoice, make_refiner
+from mmref.references.refinement import TEMPERED
 
 
 def candidates(grid: RefinementSettings) -> list[RefinementChoice]:
-    """All refinements of the grid; the temperature matters to ``posterior`` alone.
+    """All refinements of the grid; the temperature matters to ``hubs`` and ``posterior`` alone.
 
     Example:
         >>> len(candidates(RefinementSettings()))
-        18
+        27
     """
     return [
         RefinementChoice(form, weight, temperature, grid.kept)
         for form in grid.forms
-        for temperature in (grid.temperatures if form == "posterior" else grid.temperatures[:1])
+        for temperature in (grid.temperatures if form in TEMPERED else grid.temperatures[:1])
         for weight in grid.weights
     ]
 
@@ -63,9 +64,9 @@ def choose_refinement(
     """The refinement with the best validation mAP, unless the usual one is about as good.
 
     Validation sets are small, and the best of many candidates is partly luck. So the choice
-    starts from the middle of the grid (``whitened``, lambda 1, which did best on other seeds),
-    and another candidate, the plain cosine too, must beat it by more than half the standard error
-    of the difference over objects. Our choice.
+    starts from the middle of the grid (``hubs``, lambda 1, tau_r 0.1, which did best on
+    other splits), and another candidate, the plain cosine too, must beat it by more than half the
+    standard error of the difference over objects. Our choice.
 
     Args:
         texts: validation captions, Tensor[q, d].
