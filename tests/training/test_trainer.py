@@ -59,6 +59,7 @@ def test_training_lowers_every_loss(kind, request):
         training__remix=0,
         training__word_dropout=0,
         training__augment=False,
+        references__reconstruction_weight=0.2,
     )
     outcome = Trainer(request.getfixturevalue(kind), settings).run()
     losses = [row["losses"] for row in outcome.history]
@@ -222,7 +223,7 @@ def test_mean_prototypes_are_the_means_of_the_model_that_comes_out(features, val
     outcome = trainer.run()
     model, references = outcome.model, outcome.model.references
     assert references is not None
-    assert references.decoder == {}
+    assert references.decoder  # it reads prototypes too
     assert outcome.parameters["references"] == 0
     encoder, pairs = model.encoder, trainer.pairs
     with torch.no_grad():

@@ -240,10 +240,11 @@ def _intervals(figures: Figures, seed: int) -> dict[str, list[float]] | None:
 def _masked_words(outcome: "Outcome") -> dict[str, float] | None:
     """Masked-word accuracy on held-out captions of training objects, where the set has them.
 
-    None too when the start was best: its decoder has not learnt anything yet.
+    None too when the start was best and the decoder had nothing to learn behind it.
     """
     train, references = outcome.train, outcome.model.references
-    if "held_out_captions" not in train.metadata_names or outcome.best_epoch == 0:
+    learnt = outcome.best_epoch > 0 or outcome.model.settings.references.decoder_epochs > 0
+    if "held_out_captions" not in train.metadata_names or not learnt:
         return None
     if references is None or not references.decoder:
         return None
