@@ -121,3 +121,34 @@ def test_wrong_arguments():
         resampled_means(np.zeros(1), ["a"], resamples=0)
     with pytest.raises(ValueError, match="level"):
         intervals({"m": np.zeros(1)}, ["a"], level=95)
+
+
+def test_runs_are_drawn_before_their_objects():
+    """Two runs whose objects agree within, not between: the spread is that of the runs."""
+    values = np.array([1.0] * 50 + [3.0] * 50)
+    objects = [f"{run}/{k}" for run in "ab" for k in range(50)]
+    runs = [name[0] for name in objects]
+    alone = resampled_means(values, objects, resamples=4000)[:, 0]
+    apart = resampled_means(values, objects, resamples=4000, runs=runs)[:, 0]
+    assert alone.std() < 0.15
+    assert set(np.unique(apart)) == {1.0, 2.0, 3.0}
+    shares = [np.mean(apart == value) for value in (1.0, 2.0, 3.0)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert paired_difference(np.zeros(100), values, objects, runs=runs).low == 1.0
+    assert intervals({"x": values}, objects, runs=runs)["x"] == (1.0, 3.0)
+
+
+def test_queries_weigh_alike_within_and_between_runs():
+    values, objects = np.array([1.0, 1.0, 4.0]), ["a/x", "a/x", "b/x"]
+    means = resampled_means(values, objects, resamples=3000, runs=["a", "a", "b"])[:, 0]
+    assert set(np.unique(means)) == {1.0, 2.0, 4.0}  # both runs: (1 + 1 + 4) / 3
+
+
+def test_one_run_is_as_none_and_runs_share_no_object():
+    values, objects = np.arange(4.0), ["a", "a", "b", "c"]
+    plain = resampled_means(values, objects, resamples=50)
+    assert np.array_equal(plain, resampled_means(values, objects, resamples=50, runs=["r"] * 4))
+    with pytest.raises(DataError, match="in two runs"):
+        resampled_means(values, objects, runs=["r", "s", "r", "r"])
+    with pytest.raises(DataError, match="each query has one"):
+        resampled_means(values, objects, runs=["r", "s"])

@@ -105,8 +105,9 @@ def _print(found: "Inspection") -> None:
 def _table(title: str, *columns: tuple[str, str]) -> "Table":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
                   show_edge=False)  # fmt: skip
     for name, kind in columns:
         table.add_column(
@@ -127,7 +128,7 @@ def _reference_tables(found: "Inspection") -> "list[Table]":
             table.add_row(f"{neighbour.cosine:.3f}", Text(neighbour.what), Text(of))
         if saying.words:
             words = ", ".join(f"{word.word} x{word.lift:.1f}" for word in saying.words)
-            table.caption = f"predicts: {words}"
+            table.caption = Text(f"predicts: {words}")
             table.caption_justify = "left"
         tables.append(table)
     return tables

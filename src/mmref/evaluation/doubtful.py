@@ -103,9 +103,11 @@ class DoubtfulCaptions:
         """
         many = Counter(self.objects)
         found: list[Doubt] = []
-        for row in np.argsort(-self.scores, kind="stable")[:count].tolist():
-            if self.worst[row] < 0 or self.wording is None or self.alignment is None:
-                continue
+        if self.wording is None or self.alignment is None:
+            return found
+        doubted = np.flatnonzero(self.worst >= 0)
+        best = np.argsort(-self.scores[doubted], kind="stable")[:count]
+        for row in doubted[best].tolist():
             place = int(self.worst[row])
             name, text = self.objects[row], self.captions[row]
             found.append(
@@ -172,6 +174,7 @@ def find_doubtful(
     rows = np.flatnonzero(judged[wording.caption])
     words = word_doubts(log_ratios(model, evidence, rows))
     scores, worst = caption_doubts(wording, words)
+    scores[~judged], worst[~judged] = 0.0, -1
     return DoubtfulCaptions(texts, names, scores, judged, left_out, worst, wording, alignment)
 
 

@@ -140,7 +140,7 @@ def _decoder(model: MMRef) -> tuple[ReconstructionDecoder, Tensor, dict[str, int
     references = model.references
     if references is None or not references.decoder or not references.parts:
         raise ModelError(
-            "this run was trained without reconstruction: set references.reconstruction_weight"
+            "this run was trained without reconstruction: set references.decoder_epochs > 0"
         )
     settings, weights = model.settings, references.decoder
     memory = torch.cat(list(references.parts), dim=1).float()

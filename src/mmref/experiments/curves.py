@@ -63,7 +63,8 @@ def _point(pool: Pool, row: Row, sweep: str, oracles: Oracles) -> dict[str, Any]
     values, objects = pool.values(row, "mAP", units, sweep)
     low = high = None
     if len(np.unique(objects)) > 1:
-        low, high = intervals({"mAP": values}, objects)["mAP"]
+        runs = pool.trained(objects)
+        low, high = intervals({"mAP": values}, objects, runs=runs)["mAP"]
     point: dict[str, Any] = {
         "mAP": float(values.mean()),
         "low": low,
@@ -124,5 +125,5 @@ def _ratio(pool: Pool, curve: Curve, method: str, way: str) -> dict[str, float] 
     value = float(ratio({name: part.mean(keepdims=True) for name, part in arrays.items()})[0])
     if not np.isfinite(value):
         return None
-    low, high = joint_quantiles(arrays, objects, ratio)
+    low, high = joint_quantiles(arrays, objects, ratio, pool.trained(objects))
     return {"ratio": value, "low": low, "high": high}

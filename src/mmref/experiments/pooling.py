@@ -1,8 +1,10 @@
 """Runs -> rows: figures over the pooled queries of all units, with intervals and paired tests.
 
 Whole objects are drawn in the bootstrap. Sets that are drawn anew for each seed hold other
-objects, which count apart; on one data set a seed asks of the same objects again, and all that a
-drawn object was asked, by whatever seed, comes with it: more seeds are no more objects.
+objects, which count apart, and a model of their own: there runs are drawn first, then the objects
+of each, for what one training happened to learn is common to its objects. On one data set a seed
+asks of the same objects again, and all that a drawn object was asked, by whatever seed, comes with
+it: more seeds are no more objects.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,6 +89,10 @@ class Pool:
         """Names under which objects are pooled."""
         return np.char.add(f"{unit}/", names) if self._apart else names
 
+    def trained(self, objects: np.ndarray) -> np.ndarray | None:
+        """The run of each pooled object where every unit has objects of its own, else None."""
+        return np.char.partition(objects, "/")[:, 0] if self._apart else None
+
     def summary(self, row: Row) -> dict[str, Any]:
         """Figures of a row with their 95 % intervals, and what it costs."""
         units = self.units(row.entry)
@@ -94,7 +100,7 @@ class Pool:
         objects = self.values(row, "mAP", units)[1]
         spans = None
         if len(np.unique(objects)) > 1:
-            found = intervals(values, objects, resamples=RESAMPLES)
+            found = intervals(values, objects, resamples=RESAMPLES, runs=self.trained(objects))
             spans = {metric: list(span) for metric, span in found.items()}
         facts = [self.runs[row.entry, unit][0] for unit in units]
         profile = _mean(facts, lambda f: f["index"]["profile"]) if row.way == REFINED else 0.0
@@ -135,7 +141,9 @@ class Pool:
             raise DataError(f"{first.name} and {second.name} were asked different queries")
         if len(np.unique(objects)) < 2:
             return None
-        found = paired_difference(one, two, objects, resamples=PAIRED_RESAMPLES)
+        found = paired_difference(
+            one, two, objects, resamples=PAIRED_RESAMPLES, runs=self.trained(objects)
+        )
         mean = float(one.mean())
         return {
             "against": first.name,
@@ -193,6 +201,7 @@ def joint_quantiles(
     values: Mapping[str, np.ndarray],
     objects: np.ndarray,
     statistic: Callable[[dict[str, np.ndarray]], np.ndarray],
+    runs: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """The 95 % interval of a statistic of several means over the same queries.
 
@@ -201,7 +210,7 @@ def joint_quantiles(
         >>> joint_quantiles(values, np.array(["x", "y"]), lambda m: m["a"] / m["b"])
         (2.0, 2.0)
     """
-    means = resampled_means(values, objects, resamples=RESAMPLES)
+    means = resampled_means(values, objects, resamples=RESAMPLES, runs=runs)
     drawn = statistic({name: means[:, k] for k, name in enumerate(values)})
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return float(low), float(high)

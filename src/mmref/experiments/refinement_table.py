@@ -46,7 +46,10 @@ def refinement_results(pool: Pool, entry: str) -> dict[str, Any] | None:
     spans = np.full((len(gains), 2), np.nan)
     if len(np.unique(objects)) > 1:
         drawn = resampled_means(
-            {str(k): gain for k, gain in enumerate(gains)}, objects, resamples=RESAMPLES
+            {str(k): gain for k, gain in enumerate(gains)},
+            objects,
+            resamples=RESAMPLES,
+            runs=pool.trained(objects),
         )
         spans = np.quantile(drawn, (0.025, 0.975), axis=0).T
     points = []

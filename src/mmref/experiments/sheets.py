@@ -98,8 +98,14 @@ def remarks(values: dict[str, Any]) -> list[str]:
         runs = "a run" if most["runs"] == 1 else f"{most['runs']} runs"
         lines.append(
             f"{most['queries']:,} queries of {most['objects']:,} objects in {runs} of each "
-            "variant; intervals and p-values by bootstrap over objects."
+            "variant; intervals and p-values by bootstrap over "
+            + ("runs and their objects." if values.get("synthetic") else "objects.")
         )
+        if most["runs"] < 3:
+            lines.append(
+                "With fewer than three runs the intervals are of these models: other trainings may "
+                "differ by more."
+            )
     lines += [
         "Choices (epoch, part shares, refinement) were made on validation objects.",
         "Refined rows are compared with the control refined, others with its cosine.",

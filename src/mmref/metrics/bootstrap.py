@@ -51,12 +51,16 @@ def resampled_means(
     *,
     resamples: int = 2000,
     seed: int = 0,
+    runs: Objects | None = None,
 ) -> NDArray[np.float64]:
     """Means over queries in samples of objects drawn with replacement.
 
     Args:
         values: one value for each query, ``[q]``, or several arrays by name.
         objects: the object of each query, ``[q]``.
+        runs: the trained model that each query was asked of, ``[q]``, where there are several with
+            objects of their own. Then runs are drawn first, and objects within each: what one
+            training happened to learn is common to all its objects (our choice).
         resamples: number of samples.
         seed: the draw depends on it and on the number of objects only.
 
@@ -88,6 +92,8 @@ def resampled_means(
     sums = np.stack([np.bincount(codes, c, minlength=number) for c in columns], axis=1)
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, table.shape[1]))
+    if runs is not None and len(np.unique(np.asarray(runs))) > 1:
+        return _of_runs(sums, _runs_of(codes, runs), resamples, generator)
     step = max(1, _DRAWS_AT_ONCE // number)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
@@ -99,6 +105,38 @@ def resampled_means(
     return means
 
 
+def _runs_of(codes: NDArray[np.intp], runs: Objects) -> list[NDArray[np.intp]]:
+    """The object codes of each run.
+
+    Raises:
+        DataError: an object belongs to two runs.
+    """
+    _, numbers = np.unique(np.asarray(runs), return_inverse=True)
+    if len(numbers) != len(codes):
+        raise DataError(f"{len(codes)} queries, but {len(numbers)} runs: each query has one")
+    found = [np.unique(codes[numbers == run]) for run in range(int(numbers.max()) + 1)]
+    if sum(map(len, found)) != int(codes.max()) + 1:
+        raise DataError("an object was asked for in two runs: name objects by run")
+    return found
+
+
+def _of_runs(
+    sums: NDArray[np.float64],
+    runs: list[NDArray[np.intp]],
+    resamples: int,
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Means of samples of runs, and of objects within each drawn run."""
+    means = np.empty((resamples, sums.shape[1] - 1))
+    for row in range(resamples):
+        drawn = np.zeros(sums.shape[1])
+        for run in generator.integers(0, len(runs), len(runs)):
+            own = runs[run]
+            drawn += sums[own[generator.integers(0, len(own), len(own))]].sum(axis=0)
+        means[row] = drawn[:-1] / drawn[-1]
+    return means
+
+
 def intervals(
     values: Mapping[str, Values],
     objects: Objects,
@@ -106,6 +144,7 @@ def intervals(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    runs: Objects | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Percentile interval of the mean of each array.
 
@@ -116,7 +155,7 @@ def intervals(
         >>> intervals({"R@1": np.array([100.0, 0.0])}, ["a", "b"])
         {'R@1': (0.0, 100.0)}
     """
-    means = resampled_means(values, objects, resamples=resamples, seed=seed)
+    means = resampled_means(values, objects, resamples=resamples, seed=seed, runs=runs)
     low, high = np.quantile(means, _tails(level), axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(values)}
 
@@ -129,6 +168,7 @@ def paired_difference(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    runs: Objects | None = None,
 ) -> PairedDifference:
     """Compare two methods on the same queries.
 
@@ -142,6 +182,7 @@ def paired_difference(
         level: of the interval.
         resamples: number of samples.
         seed: of the draw.
+        runs: as in `resampled_means`.
 
     Raises:
         DataError: lengths differ, or there are no queries.
@@ -154,7 +195,7 @@ def paired_difference(
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.shape != two.shape or one.ndim != 1:
         raise DataError(f"a paired test needs the same queries, not {one.shape} and {two.shape}")
-    means = resampled_means(two - one, objects, resamples=resamples, seed=seed)[:, 0]
+    means = resampled_means(two - one, objects, resamples=resamples, seed=seed, runs=runs)[:, 0]
     low, high = np.quantile(means, _tails(level))
     smaller = min(int(np.sum(means <= 0)), int(np.sum(means >= 0)))
     return PairedDifference(
