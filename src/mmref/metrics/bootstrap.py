@@ -89,7 +89,8 @@ def resampled_means(
     _, codes = np.unique(np.asarray(objects), return_inverse=True)
     number = int(codes.max()) + 1
     columns = [*table.T, np.ones(len(table))]
-    sums = np.stack([np.bincount(codes, c, minlength=number) for c in columns], axis=1)
+    each = [np.bincount(codes, c, minlength=number) for c in columns]
+    sums = np.stack(each, axis=1).astype(np.float64)
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, table.shape[1]))
     if runs is not None and len(np.unique(np.asarray(runs))) > 1:
