@@ -54,11 +54,12 @@ def test_base_control_and_full_are_those_of_the_settings():
 
 
 def test_each_component_adds_one_thing():
-    steps = ["base", "references", "references-captions", "full"]
+    steps = ["base", "references", "full", "full-reconstruction"]
     assert set(steps) <= set(COMPONENTS)
     added = [changed(variant(one, START), variant(two, START)) for one, two in pairwise(steps)]
     assert added[0] == {"references.fusion_weight", "references.guidance_weight"}
-    assert added[1] == {"references.caption_epochs"}
+    assert added[1] == {"references.caption_epochs", "references.decoder_epochs"}
+    assert added[2] == {"references.reconstruction_weight"}
     assert variant("references", START).references.guidance_weight == 0.7
 
 

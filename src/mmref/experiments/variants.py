@@ -80,9 +80,13 @@ VARIANTS: dict[str, Variant] = {
     ),
     # The method, step by step.
     "references": Variant("base + fusion + guidance", kept=_LEARNED),
-    "references-captions": Variant("+ captions alone first", kept=(*_LEARNED, *_FORMED)),
-    "full": Variant("MMRef", whole=True),  # + reconstruction
+    "full": Variant("MMRef", whole=True),  # + captions alone first
     # What was tried beside it and is off.
+    "full-reconstruction": Variant(
+        "MMRef + reconstruction beside the encoders",
+        {"references.reconstruction_weight": 0.2},
+        whole=True,
+    ),
     "full-words": Variant("MMRef + words", {"references.words_weight": 0.3}, whole=True),
     "full-remix": Variant("MMRef + re-mixed captions", {"training.remix": 0.5}, whole=True),
     "full-mean": Variant(
@@ -103,8 +107,8 @@ COMPONENTS = (
     "captions",
     "identity-captions",
     "references",
-    "references-captions",
     "full",
+    "full-reconstruction",
     "full-words",
     "full-remix",
 )

@@ -158,6 +158,7 @@ class Trainer:
         if not state.history:
             self._start()
             self._validate({}, 0.0)
+            self._save()
         last = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
         with self._events() as events:
             while state.epoch < last and not self._out_of_patience():
@@ -356,7 +357,8 @@ class Trainer:
         """After the first epoch of a part from scratch: its means now tell objects apart."""
         objective = self.state.module.objective
         formed = self.settings.references.caption_epochs > 0
-        if not objective.banks or not self.settings.encoder.deep or formed:
+        random = self.settings.references.init == "random"
+        if not objective.banks or not self.settings.encoder.deep or formed or random:
             return
         number = len(objective.banks) - 1
         start_references(self.encoder, objective, self.pairs, self.accelerator.device, [number])
