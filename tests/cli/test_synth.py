@@ -127,7 +127,13 @@ def unfinished(folder):
 def test_killed_it_leaves_nothing_half_written(tmp_path, name):
     command = [sys.executable, "-m", "mmref", "synth", "--objects", "3000", "--size", "64x32",
                "--out", str(tmp_path / "figures")]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    # Where the tests run in the background of a shell, SIGINT is ignored, and would be inherited.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     with process:
         deadline = time.monotonic() + 180
         while len(unfinished(tmp_path)) < 10 and time.monotonic() < deadline:
