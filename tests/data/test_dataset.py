@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,24 @@ class TestRows:
             Query("blue", "c"),
             Query("sky", "c"),
         ]
+
+    @pytest.mark.parametrize("protocol", ["person", "class"])
+    def test_person_and_class_sets_ask_every_caption(self, protocol: str) -> None:
+        asked = replace(made(), protocol=protocol)
+        assert [tuple(query) for query in asked.queries()] == [
+            (text, name) for texts, name in zip(CAPTIONS, OBJECTS, strict=True) for text in texts
+        ]
+        assert len(asked.queries()) == 8 and len(made().queries()) == 5
+
+    def test_parts_keep_the_protocol(self) -> None:
+        data = replace(made(), protocol="person")
+        parts = [data.split("val"), data.select([0]), data.with_objects(["a"])]
+        assert {part.protocol for part in [*parts, data.with_split(SPLITS)]} == {"person"}
+        assert made().protocol == "manifest"
+
+    def test_an_unknown_protocol(self) -> None:
+        with pytest.raises(ValueError, match="'pairs' is none of manifest, person, class"):
+            replace(made(), protocol="pairs")
 
 
 class TestParts:

@@ -31,6 +31,7 @@ _SCHEMA = pa.schema(
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _SPLIT_ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _HASH_ROWS = 4096
+PROTOCOLS = ("manifest", "person", "class")
 
 
 class Query(NamedTuple):
@@ -105,6 +106,11 @@ class RetrievalDataset:
         format: name of the reader.
         feature_matrix: float matrix ``[rows of the file, f]``, memory-mapped, or None.
         notes: sentences that a command says aloud (a split that was drawn, captions dropped).
+        protocol: how the set is asked and scored, one of ``PROTOCOLS``. ``manifest``: each distinct
+            (caption, object) pair of a split once, since a caption may belong to the object.
+            ``person`` (CUHK-PEDES, ICFG-PEDES, RSTPReid): every caption of every image row,
+            repetitions included, as the field counts. ``class`` (CUB, Flowers): the object is a
+            class; also every caption, and AP@50 by class (Reed et al. 2016).
 
     Example:
         >>> from pathlib import Path
@@ -121,6 +127,11 @@ class RetrievalDataset:
     format: str
     feature_matrix: npt.NDArray[np.floating[Any]] | None = None
     notes: tuple[str, ...] = ()
+    protocol: str = "manifest"
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {self.protocol!r} is none of {', '.join(PROTOCOLS)}")
 
     @classmethod
     def load(
@@ -236,9 +247,14 @@ class RetrievalDataset:
         return replace(self, table=self.table.set_column(column, "split", array))
 
     def queries(self) -> list[Query]:
-        """Each distinct (caption, object) pair once, in the order in which it is first seen."""
+        """The questions of these rows by the data set's protocol, in row order.
+
+        Protocol ``manifest``: each distinct (caption, object) pair once, where it is first seen.
+        Protocols ``person`` and ``class``: every caption of every row, repetitions included.
+        """
         pairs = zip(self.captions, self.objects, strict=True)
-        return list(dict.fromkeys(Query(text, name) for texts, name in pairs for text in texts))
+        asked = [Query(text, name) for texts, name in pairs for text in texts]
+        return list(dict.fromkeys(asked)) if self.protocol == "manifest" else asked
 
     @cached_property
     def metadata_names(self) -> list[str]:
