@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmref.config import Settings
 from mmref.encoders.parts import PartsEncoder
 
 from .made import CAPTIONS, inputs, made
@@ -8,13 +9,24 @@ from .made import CAPTIONS, inputs, made
 
 @pytest.mark.parametrize("kind", ["compact", "features"])
 class TestStarting:
-    def test_parameters_with_a_closed_form_start(self, kind: str) -> None:
+    def test_each_parameter_is_in_one_group_at_its_rate(self, kind: str) -> None:
+        values = {"training.learning_rate": 2e-4, "training.deep_learning_rate": 3e-2}
+        settings = Settings().with_values(values | {"references.text_rate": 0.5})
         encoder = made(kind)
-        started = {id(p) for p in encoder.started_parameters()}
-        names = {name for name, p in encoder.named_parameters() if id(p) in started}
-        assert names == {n for n, _ in encoder.named_parameters() if n.startswith("closed_form.")}
-        assert len(names) > 0
-        assert made(kind, block=0).started_parameters() == []
+        names = {id(p): name for name, p in encoder.named_parameters()}
+        groups = encoder.parameter_groups(settings)
+        assert sorted(id(p) for group in groups for p in group["params"]) == sorted(names)
+        rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+        for name, rate in rates.items():
+            if name.startswith("closed_form."):
+                assert rate == 2e-4
+            elif name.startswith("deep_text."):
+                assert rate == 1.5e-2
+            else:
+                assert rate == 3e-2
+        assert {2e-4, 1.5e-2, 3e-2} == set(rates.values())
+        together = settings.with_values({"references.caption_epochs": 0})
+        assert [group["lr"] for group in encoder.parameter_groups(together)] == [2e-4, 3e-2, 3e-2]
 
     def test_start_sets_the_closed_form_part_alone(self, kind: str) -> None:
         encoder = made(kind)

@@ -18,13 +18,15 @@ from mmref.data.images import Progress, SkippedImage, load_pixels
 from mmref.data.text import UNKNOWN, remix
 from mmref.errors import DataError
 
+Tokenise = Callable[[Sequence[str]], list[list[int]]]
+
 
 class Batch(NamedTuple):
     """n caption-image pairs.
 
     Attributes:
-        captions: token ids, after word dropout and re-mixing.
-        plain: token ids of the captions as they are, for the reconstruction.
+        captions: the encoder's token ids, after word dropout and re-mixing.
+        plain: word ids of the captions as they are, for the reconstruction.
         images: uint8 or float Tensor[n, 3, h, w], or float Tensor[n, f].
         objects: object numbers, int64 Tensor[n].
     """
@@ -84,8 +86,9 @@ class TrainingPairs:
     Args:
         dataset: the training split.
         inputs: its images.
-        tokenise: captions to token ids.
+        tokenise: captions to the encoder's token ids.
         settings: batch size, dropout, re-mixing, augmentation, seed.
+        words: captions to word ids, for the reconstruction; ``tokenise`` by default.
 
     Raises:
         DataError: fewer than two objects, or fewer than two pairs, are left to train on.
@@ -95,8 +98,9 @@ class TrainingPairs:
         self,
         dataset: RetrievalDataset,
         inputs: ImageInputs,
-        tokenise: Callable[[Sequence[str]], list[list[int]]],
+        tokenise: Tokenise,
         settings: TrainingSettings,
+        words: Tokenise | None = None,
     ) -> None:
         self.inputs, self.settings = inputs, settings
         names, captions = dataset.objects, dataset.captions
@@ -107,9 +111,7 @@ class TrainingPairs:
                 "retrieval needs at least two to tell apart"
             )
         number = {name: k for k, name in enumerate(self.objects)}
-        self.captions: list[str] = list(
-            dict.fromkeys(c for row in inputs.rows for c in captions[row])
-        )
+        self.captions = distinct_captions(dataset, inputs)
         index = {caption: k for k, caption in enumerate(self.captions)}
         pairs = [
             (index[c], k, number[names[row]])
@@ -122,6 +124,7 @@ class TrainingPairs:
         self.image_objects = np.array([number[names[row]] for row in inputs.rows], dtype=np.int64)
         self.tokenise = tokenise
         self.ids: list[list[int]] = tokenise(self.captions)
+        self.words: list[list[int]] = self.ids if words is None else words(self.captions)
         self.sided = np.array([mentions_side(c) for c in self.captions], dtype=bool)
         self.by_object: list[list[int]] = [[] for _ in self.objects]
         for caption, obj in dict.fromkeys(zip(self.pairs[:, 0], self.pairs[:, 2], strict=True)):
@@ -160,8 +163,8 @@ class TrainingPairs:
 
     def _batch(self, pairs: np.ndarray, rng: np.random.Generator) -> Batch:
         settings = self.settings
-        plain = [self.ids[c] for c in pairs[:, 0]]
-        captions, sided = list(plain), self.sided[pairs[:, 0]]
+        plain = [self.words[c] for c in pairs[:, 0]]
+        captions, sided = [self.ids[c] for c in pairs[:, 0]], self.sided[pairs[:, 0]]
         mixed = np.flatnonzero(rng.random(len(pairs)) < settings.remix)
         if len(mixed):
             texts = []
@@ -180,6 +183,12 @@ class TrainingPairs:
             may = torch.from_numpy(~sided) if settings.flip else None
             images = augment(images, chance, mirrored=may)
         return Batch(captions, plain, images, torch.from_numpy(pairs[:, 2].copy()))
+
+
+def distinct_captions(dataset: RetrievalDataset, inputs: ImageInputs) -> list[str]:
+    """The captions of the images that could be read, each once, as first seen."""
+    captions = dataset.captions
+    return list(dict.fromkeys(c for row in inputs.rows for c in captions[row]))
 
 
 def drop_words(ids: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:

@@ -1,15 +1,24 @@
-"""What every encoder offers: the Protocol behind which ``compact`` and ``features`` stand."""
+"""What every encoder offers: the Protocols behind which all kinds stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmref.config import Settings
+from mmref.data.text import CaptionTokeniser
 from mmref.errors import ConfigError
 
 
+class TextInputs(Protocol):
+    """Captions as an encoder takes them: tensors that move to a device together."""
+
+    def to(self, device: Any) -> Any:
+        """The same on another device."""
+
+
 class TextBatch(NamedTuple):
-    """Captions as tensors.
+    """Captions as tensors, for the encoders that learn their vocabulary.
 
     Attributes:
         features: n-gram features of all captions, one after another, int64 Tensor[k].
@@ -54,10 +63,10 @@ class DualEncoder(Protocol):
     def tokenise(self, captions: Sequence[str]) -> list[list[int]]:
         """Token ids of each caption."""
 
-    def text_batch(self, captions: Sequence[Sequence[int]]) -> TextBatch:
-        """Token ids -> tensors."""
+    def text_batch(self, captions: Sequence[Sequence[int]]) -> Any:
+        """Token ids -> tensors (:class:`TextInputs`)."""
 
-    def encode_text(self, batch: TextBatch) -> Tensor:
+    def encode_text(self, batch: Any) -> Tensor:
         """Tensor[n, d], L2-normalised."""
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -65,6 +74,67 @@ class DualEncoder(Protocol):
 
     def architecture(self) -> dict[str, Any]:
         """All that is needed, beside the weights, to build it again (JSON)."""
+
+
+class TrainableEncoder(DualEncoder, Protocol):
+    """What a training needs of an encoder besides.
+
+    A vector is made of one part or more; each has losses and references of its own, and the
+    cosine of joined vectors is the parts' cosines weighted by their shares.
+
+    Attributes:
+        tokeniser: words of the training captions, for the reconstruction and the inspection.
+        deep_share: the last part's share, Tensor[]; 1 where there is one part.
+    """
+
+    tokeniser: CaptionTokeniser
+    deep_share: Tensor
+
+    @property
+    def part_dimensions(self) -> tuple[int, ...]:
+        """Numbers of each part."""
+
+    @property
+    def text_side(self) -> nn.Module | None:
+        """Text batch -> the last part's vectors, not normalised; None if it cannot learn alone."""
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the last part starts at random: its first means hardly tell objects apart."""
+
+    @property
+    def word_idf(self) -> Tensor:
+        """Inverse document frequency of each word of ``tokeniser``, 1 at the least, Tensor[v]."""
+
+    def text_parts(self, batch: Any) -> list[Tensor]:
+        """Each part's text vectors, L2-normalised, Tensor[n, d_part]."""
+
+    def image_parts(self, images: Tensor) -> list[Tensor]:
+        """Each part's image vectors, L2-normalised, Tensor[n, d_part]."""
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Parts -> vectors, Tensor[n, d]."""
+
+    def start(self, captions: list[list[int]], rows: Tensor, images: Tensor, seed: int) -> None:
+        """Take from the training pairs what can be had before any step."""
+
+    def parameter_groups(self, settings: Settings) -> list[dict[str, Any]]:
+        """Parameters and learning rates (and weight decay, where another) for the optimiser."""
+
+    def finish(self) -> None:
+        """Become what is kept, after the last step."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Of ``torch.nn.Module``."""
+
+    def eval(self) -> Any:
+        """Of ``torch.nn.Module``."""
+
+    def cpu(self) -> Any:
+        """Of ``torch.nn.Module``."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Of ``torch.nn.Module``."""
 
 
 Builder = Callable[[dict[str, Any]], DualEncoder]

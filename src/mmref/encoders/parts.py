@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmref.config import EncoderSettings
+from mmref.config import EncoderSettings, Settings
 from mmref.data.ngrams import NGramVocabulary
 from mmref.data.text import CaptionTokeniser
 from mmref.encoders.base import TextBatch
@@ -125,9 +125,41 @@ class PartsEncoder(nn.Module):
         """Images -> Tensor[n, d], L2-normalised."""
         return self.join(self.image_parts(images))
 
-    def started_parameters(self) -> list[nn.Parameter]:
-        """The parameters that start from a closed-form solution."""
-        return [] if self.closed_form is None else list(self.closed_form.parameters())
+    @property
+    def text_side(self) -> nn.Module | None:
+        """The deep part's text side; None without a deep part."""
+        return self.deep_text
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether there is a deep part: it starts at random."""
+        return self.deep_text is not None
+
+    @property
+    def word_idf(self) -> Tensor:
+        """Inverse document frequency of each word of the tokeniser, Tensor[v]."""
+        return torch.from_numpy(self.ngrams.idf[: len(self.tokeniser)])
+
+    def parameter_groups(self, settings: Settings) -> list[dict[str, Any]]:
+        """A group each for the closed-form part and the deep part's image and text side.
+
+        The deep part's texts learn at ``references.text_rate`` of the rate once they have learnt
+        from captions alone: else images would unteach them what tells objects apart.
+        """
+        started = [] if self.closed_form is None else list(self.closed_form.parameters())
+        texts = [] if self.deep_text is None else list(self.deep_text.parameters())
+        others = {id(p) for p in started + texts}
+        images = [p for p in self.parameters() if id(p) not in others]
+        rate = settings.training.deep_learning_rate
+        share = settings.references.text_rate if settings.references.caption_epochs else 1.0
+        return [
+            {"params": started, "lr": settings.training.learning_rate},
+            {"params": images, "lr": rate},
+            {"params": texts, "lr": share * rate},
+        ]
+
+    def finish(self) -> None:
+        """Nothing: what is trained is what is kept."""
 
     def architecture(self) -> dict[str, Any]:
         """All that is needed, beside the weights, to build it again (JSON)."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mmref.config import Settings
 from mmref.data.batches import TrainingPairs, drop_words
-from mmref.encoders.parts import PartsEncoder
+from mmref.encoders.base import TrainableEncoder
 from mmref.errors import TrainingError
 from mmref.losses.contrastive import symmetric_contrastive
 from mmref.training.schedule import learning_rate_factor
@@ -33,7 +33,7 @@ def caption_steps(pairs: TrainingPairs, settings: Settings) -> int:
 
 
 def learn_captions(
-    encoder: PartsEncoder,
+    encoder: TrainableEncoder,
     pairs: TrainingPairs,
     settings: Settings,
     device: torch.device,
@@ -54,7 +54,7 @@ def learn_captions(
     Raises:
         TrainingError: the loss became no number.
     """
-    text, training = encoder.deep_text, settings.training
+    text, training = encoder.text_side, settings.training
     steps = caption_steps(pairs, settings)
     if text is None or steps == 0:
         return False

@@ -65,7 +65,7 @@ def learn_decoder(
             order = np.concatenate([order, rng.permutation(len(numbers))])
         rows, order = order[:_BATCH], order[_BATCH:]
         words = pad(
-            [pairs.ids[numbers[row]] for row in rows], longest=settings.encoder.caption_length
+            [pairs.words[numbers[row]] for row in rows], longest=settings.encoder.caption_length
         )
         hidden, masked = mask_words(words, rate, vocabulary, rng)
         own = memory[objects[rows].to(device)]

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from mmref.config import Settings
 from mmref.data.batches import TrainingPairs
-from mmref.encoders.parts import PartsEncoder
+from mmref.encoders.base import TrainableEncoder
 from mmref.model import References
 from mmref.references.objective import Objective
 from mmref.references.refinement import scatter_about
 from mmref.training.validation import balanced, encode_captions, encode_images
 
 
-def new_objective(settings: Settings, encoder: PartsEncoder, pairs: TrainingPairs) -> Objective:
+def new_objective(settings: Settings, encoder: TrainableEncoder, pairs: TrainingPairs) -> Objective:
     """The objective of these settings, its word targets counted from the training captions."""
     vocabulary = len(encoder.tokeniser)
     objective = Objective(
@@ -26,13 +26,13 @@ def new_objective(settings: Settings, encoder: PartsEncoder, pairs: TrainingPair
     if objective.words is not None:
         numbers, objects = pairs.caption_objects()
         # Words that stand in every caption (idf 1) say nothing about an object.
-        idf = torch.from_numpy(encoder.ngrams.idf[:vocabulary] - 1).clamp(min=0)
-        objective.words.count([pairs.ids[n] for n in numbers], objects, idf)
+        idf = (encoder.word_idf - 1).clamp(min=0)
+        objective.words.count([pairs.words[n] for n in numbers], objects, idf)
     return objective
 
 
 def start_references(
-    encoder: PartsEncoder,
+    encoder: TrainableEncoder,
     objective: Objective,
     pairs: TrainingPairs,
     device: torch.device,
@@ -66,7 +66,7 @@ def start_references(
 
 
 def read_references(
-    encoder: PartsEncoder,
+    encoder: TrainableEncoder,
     objective: Objective,
     pairs: TrainingPairs,
     device: torch.device,
@@ -109,7 +109,7 @@ def read_references(
 
 
 def _training_vectors(
-    encoder: PartsEncoder, pairs: TrainingPairs, device: torch.device
+    encoder: TrainableEncoder, pairs: TrainingPairs, device: torch.device
 ) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
     """Each part's vectors of the distinct training captions and images, with their objects."""
     encoder.eval()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from mmref.config import RefinementSettings
-from mmref.encoders.parts import PartsEncoder
+from mmref.encoders.base import TrainableEncoder
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.metrics.protocols import Figures
 from mmref.model import References, RefinementChoice, make_refiner
@@ -16,7 +16,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the deep part, tried on validation
 
 
 def best_share(
-    encoder: PartsEncoder, validation: Validation, device: torch.device
+    encoder: TrainableEncoder, validation: Validation, device: torch.device
 ) -> tuple[float, float]:
     """The deep part's share with the best validation mAP, by the plain cosine.
 
@@ -42,7 +42,7 @@ def best_share(
 
 
 def judge(
-    encoder: PartsEncoder,
+    encoder: TrainableEncoder,
     validation: Validation | None,
     references: References | None,
     grid: RefinementSettings,

@@ -1,15 +1,14 @@
 """The moving parts of one training: module, optimiser, averaged weights, the best epoch."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmref.config import Settings
-from mmref.encoders.base import TextBatch
-from mmref.encoders.parts import PartsEncoder
+from mmref.encoders.base import TextInputs, TrainableEncoder
 from mmref.errors import ModelError
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import (
@@ -23,13 +22,17 @@ from mmref.training.checkpoint import (
 class TrainingModule(nn.Module):
     """Encoder and objective as one module: a batch in, named losses out."""
 
-    def __init__(self, encoder: PartsEncoder, objective: Objective) -> None:
+    encoder: TrainableEncoder
+    objective: Objective
+
+    def __init__(self, encoder: TrainableEncoder, objective: Objective) -> None:
         super().__init__()
-        self.encoder, self.objective = encoder, objective
+        self.add_module("encoder", cast(nn.Module, encoder))
+        self.add_module("objective", objective)
 
     def forward(
         self,
-        texts: TextBatch,
+        texts: TextInputs,
         images: Tensor,
         objects: Tensor,
         words: Tensor,
@@ -53,24 +56,9 @@ class TrainingModule(nn.Module):
 
 
 def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.AdamW:
-    """AdamW with a group each for the two parts, the references and the decoders.
-
-    The deep part's texts have a group of their own, at ``references.text_rate`` of the rate once
-    they have learnt from captions alone: else images would unteach them what tells objects apart.
-    """
+    """AdamW with the encoder's groups, and one each for the references and the decoders."""
     training = settings.training
-    started = module.encoder.started_parameters()
-    numbers = {id(p) for p in started}
-    text = module.encoder.deep_text
-    texts = [] if text is None else list(text.parameters())
-    numbers |= {id(p) for p in texts}
-    images = [p for p in module.encoder.parameters() if id(p) not in numbers]
-    share = settings.references.text_rate if settings.references.caption_epochs else 1.0
-    groups: list[dict[str, Any]] = [
-        {"params": started, "lr": training.learning_rate},
-        {"params": images, "lr": training.deep_learning_rate},
-        {"params": texts, "lr": share * training.deep_learning_rate},
-    ]
+    groups = module.encoder.parameter_groups(settings)
     if list(module.objective.banks.parameters()):
         groups.append(
             {

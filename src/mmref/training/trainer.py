@@ -21,10 +21,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from mmref.config import Settings
-from mmref.data.batches import Batch, ImageInputs, TrainingPairs, load_inputs
+from mmref.data.batches import (
+    Batch,
+    ImageInputs,
+    TrainingPairs,
+    distinct_captions,
+    load_inputs,
+)
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import SkippedImage
 from mmref.data.text import pad
+from mmref.encoders.base import TrainableEncoder
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ConfigError, TrainingError
 from mmref.model import MMRef, References
@@ -123,10 +130,14 @@ class Trainer:
             self.train_split = train_split(dataset)
         torch.manual_seed(settings.training.seed)
         inputs = self._load(self.train_split)
-        captions = self.train_split.captions
-        tokeniser = tokeniser_for([c for row in inputs.rows for c in captions[row]])
-        self.pairs = TrainingPairs(self.train_split, inputs, tokeniser.ids, settings.training)
-        self.encoder = new_encoder(settings.encoder, tokeniser, self.pairs.ids, inputs.tensor)
+        captions = distinct_captions(self.train_split, inputs)
+        words = tokeniser_for(captions)
+        self.encoder: TrainableEncoder = new_encoder(
+            settings.encoder, words, words.ids(captions), inputs.tensor
+        )
+        self.pairs = TrainingPairs(
+            self.train_split, inputs, self.encoder.tokenise, settings.training, words.ids
+        )
         self.encoder.start(*self.pairs.caption_rows(), inputs.tensor, settings.training.seed)
         self.validation = (
             None
@@ -299,6 +310,7 @@ class Trainer:
     def _outcome(self) -> Outcome:
         state, validation = self.state, self.validation
         state.module.load_state_dict(state.best if validation else state.average.tensors)
+        self.encoder.finish()
         self.encoder.eval()
         self._renew_prototypes()
         self._learn_decoder()
@@ -306,7 +318,7 @@ class Trainer:
         device = self.accelerator.device
         choice, rows, figures = judge(self.encoder, validation, references, grid, device)
         objective = state.module.objective
-        parts = {
+        parts: dict[str, Any] = {
             "encoder": self.encoder,
             "references": objective.banks,
             "decoder": objective.decoder,
@@ -358,7 +370,7 @@ class Trainer:
         objective = self.state.module.objective
         formed = self.settings.references.caption_epochs > 0
         random = self.settings.references.init == "random"
-        if not objective.banks or not self.settings.encoder.deep or formed or random:
+        if not objective.banks or not self.encoder.from_scratch or formed or random:
             return
         number = len(objective.banks) - 1
         start_references(self.encoder, objective, self.pairs, self.accelerator.device, [number])

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmref.config import TrainingSettings
 from mmref.data.batches import ImageInputs
 from mmref.data.dataset import RetrievalDataset
-from mmref.encoders.parts import PartsEncoder
+from mmref.encoders.base import TrainableEncoder
 from mmref.errors import SplitError, TrainingError
 
 BATCH = 512
@@ -36,7 +36,7 @@ class Validation:
 
     @classmethod
     def prepare(
-        cls, dataset: RetrievalDataset, inputs: ImageInputs, encoder: PartsEncoder
+        cls, dataset: RetrievalDataset, inputs: ImageInputs, encoder: TrainableEncoder
     ) -> "Validation":
         """Tokenise the queries of which an image could be read.
 
@@ -106,7 +106,7 @@ def train_split(dataset: RetrievalDataset) -> RetrievalDataset:
 
 @torch.no_grad()
 def encode_captions(
-    encoder: PartsEncoder, captions: Sequence[list[int]], device: torch.device
+    encoder: TrainableEncoder, captions: Sequence[list[int]], device: torch.device
 ) -> list[Tensor]:
     """Each part's vectors of token ids, on the CPU, Tensor[n, d_part]."""
     batches = [
@@ -117,7 +117,7 @@ def encode_captions(
 
 
 @torch.no_grad()
-def encode_images(encoder: PartsEncoder, images: Tensor, device: torch.device) -> list[Tensor]:
+def encode_images(encoder: TrainableEncoder, images: Tensor, device: torch.device) -> list[Tensor]:
     """Each part's vectors of pixels or features, on the CPU, Tensor[n, d_part]."""
     return _stacked([encoder.image_parts(p.to(device)) for p in torch.split(images, BATCH)])
 
