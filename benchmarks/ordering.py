@@ -4,8 +4,9 @@
 
 It is the components table of docs/results.md at a size for every change: 1,200 training objects,
 two epochs, one seed, both methods with the same steps. It fails unless the paired 95 % interval of
-full - base in mAP lies above zero. With ``--set references.caption_epochs=0 --set
-references.fusion_weight=0 --set references.guidance_weight=0`` both are the same method: it fails.
+full - base in mAP lies above 15 % of the base's (two trainings of one method differ by chance,
+which an interval over objects does not see). With ``--set references.caption_epochs=0 --set
+references.guidance_weight=0`` references teach the encoders nothing: it fails.
 """
 
 import argparse
@@ -28,6 +29,8 @@ VALUES = (
     "references.decoder_epochs=0",
 )
 
+LEAST = 0.15  # of the base's mAP
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -43,10 +46,12 @@ def main() -> None:
             command += ["--set", value]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         found = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    mean, low, high = (found["rows"]["full"]["to_base"][k] for k in ("difference", "low", "high"))
-    print(f"full - base: {mean:+.2f} mAP (95 % {low:+.2f} to {high:+.2f})")
-    if not low > 0:
-        sys.exit("the full method is not above its base")
+    rows = found["rows"]
+    mean, low, high = (rows["full"]["to_base"][key] for key in ("difference", "low", "high"))
+    least = LEAST * rows["base"]["metrics"]["mAP"]
+    print(f"full - base: {mean:+.2f} mAP (95 % {low:+.2f} to {high:+.2f}), needed {least:+.2f}")
+    if not low > least:
+        sys.exit("the full method is not clearly above its base")
 
 
 if __name__ == "__main__":
