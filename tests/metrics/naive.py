@@ -45,3 +45,15 @@ def expected_figures(row, relevant):
             for name, value in figures_of_order([relevant[i] for i in order]).items():
                 total[name] = total.get(name, 0.0) + value
     return {name: value / count for name, value in total.items()}
+
+
+def every_order(row):
+    """Every order of the images that the scores allow (at most 7 images)."""
+    for order in permutations(range(len(row))):
+        if all(row[a] >= row[b] for a, b in pairwise(order)):
+            yield order
+
+
+def precision_of_order(relevant, depth):
+    """Percent of the first places of one ranked list that are relevant; empty places are not."""
+    return 100.0 * sum(relevant[:depth]) / depth

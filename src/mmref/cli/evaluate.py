@@ -28,6 +28,13 @@ def command(
     ties: Annotated[
         Literal["pessimistic", "expected"], typer.Option(help="How tied images rank.")
     ] = "pessimistic",
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--no-published",
+            help="What papers report of a person set, beside it; default: with the test split.",
+        ),
+    ] = None,
     json: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for stdout."),
@@ -63,8 +70,21 @@ def command(
         )
     console = err() if json == STDOUT else out()
     console.print(report.table())
+    if report.classes is not None:
+        console.print(report.class_table())
     for line in report.remarks():
         console.print(line, markup=False)
+    if report.published is not None:
+        if published or (published is None and report.split == "test"):
+            console.print()
+            console.print(report.published_table())
+            for line in report.published["remarks"]:
+                console.print(line, markup=False)
+        elif published is None:
+            console.print(
+                "Papers report the test split: --published shows their figures all the same.",
+                markup=False,
+            )
     if json is not None:
         emit_json(report.to_dict(), json)
         if json != STDOUT:

@@ -1,6 +1,5 @@
 """A model on a data set -> a report."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -9,9 +8,13 @@ import torch
 from torch import Tensor
 
 from mmref.data.dataset import RetrievalDataset, split_name
-from mmref.data.images import load_batch
-from mmref.errors import DataError, SplitError
+from mmref.environment import describe_environment
+from mmref.errors import DataError
+from mmref.evaluation.classes import describe_classes, evaluate_classes
+from mmref.evaluation.encoding import EncodedSplit, Progress, encode_split
+from mmref.evaluation.published import SplitSize, beside
 from mmref.evaluation.report import Report
+from mmref.evaluation.selection import recorded_selection
 from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
 from mmref.metrics.bootstrap import intervals, paired_difference
 from mmref.metrics.protocols import Figures, figures
@@ -20,15 +23,19 @@ from mmref.metrics.reranking import dual_softmax, k_reciprocal
 from mmref.model import MMRef
 from mmref.references.refinement import TEMPERED, Refiner
 
-__all__ = ["PROTOCOL", "evaluate", "evaluate_vectors"]
+__all__ = ["PROTOCOLS_IN_WORDS", "evaluate", "evaluate_vectors"]
 
-PROTOCOL = (
-    "each distinct caption of an object is a query; the gallery is every image once; "
-    "relevant = same object"
-)
-Progress = Callable[[str, int, int], None]
+PROTOCOLS_IN_WORDS = {
+    "manifest": "each distinct caption of an object is a query; the gallery is every image once; "
+    "relevant = same object",
+    "person": "every caption of every image is a query; the gallery is every image once; "
+    "relevant = same object; no camera filter",
+    "class": "every caption of every image is a query; the gallery is every image once; relevant = "
+    "same class. AP@50: the mean of a class's captions asks, precision of the first 50 images, "
+    "averaged over classes; i2t R@1: an image goes to the nearest class mean, averaged over images "
+    "(Reed et al. 2016)",
+}
 
-_BATCH = 256
 _CONTROL_BYTES = 4 << 30
 _SHOWN = ("R@1", "mAP")
 
@@ -74,14 +81,8 @@ def evaluate(
         >>> report.t2i["R@1"], report.ci95["R@1"]                         # doctest: +SKIP
         (45.7, [41.2, 50.3])
     """
-    part = dataset.split(split)
-    queries = part.queries()
-    if not queries:
-        raise SplitError(f"split {split!r} of {dataset.name} holds no captions: nothing to ask")
-    captions, asked = [query.caption for query in queries], [query.object for query in queries]
-    images, rows, skipped = _encode_images(model, part, progress)
-    held = [part.objects[row] for row in rows]
-    texts = _encode_texts(model, captions, progress)
+    encoded = encode_split(model, dataset, split, progress)
+    texts, images, asked, held = encoded.texts, encoded.images, encoded.asked, encoded.held
 
     refiner = model.refiner if refine else None
     options: dict[str, Any] = {"ties": ties, "missing": "skip"}
@@ -94,81 +95,71 @@ def evaluate(
         found["i2t"] = evaluate_vectors(
             texts, images, asked, held, refiner, direction="i2t", **options
         )
+    classes = None
+    if dataset.protocol == "class":
+        classes = _classes(encoded, refiner, ties, bootstrap, seed)
     main, plain = found["t2i"], found.get("unrefined")
     objects = len(np.unique(main.objects))
-    ci95, gain = None, None
-    if bootstrap and objects > 1:
-        spans = intervals(main.per_query, main.objects, resamples=bootstrap, seed=seed)
-        ci95 = {name: list(span) for name, span in spans.items()}
-        gain = _gain(plain, main, bootstrap, seed) if plain else None
+    spans = {way: _intervals(figures, bootstrap, seed) for way, figures in found.items()}
+    gain = _gain(plain, main, bootstrap, seed) if plain and spans["t2i"] else None
+    size = SplitSize(objects, main.gallery, main.queries)
     return Report(
         dataset=dataset.name,
         split=split_name(split),
-        protocol=PROTOCOL,
+        protocol=PROTOCOLS_IN_WORDS[dataset.protocol],
         queries=main.queries,
         gallery=main.gallery,
         objects=objects,
         t2i=main.metrics,
         i2t=found["i2t"].metrics if i2t else None,
         unrefined=plain.metrics if plain else None,
-        ci95=ci95,
+        ci95=spans["t2i"],
+        i2t_ci95=spans.get("i2t"),
         gain=gain,
         refinement=_describe(refiner),
         controls=_controls(texts, images, asked, held, ties) if controls else None,
         ties=ties,
         tolerance=TOLERANCE,
         chance=main.chance,
-        skipped=skipped,
+        skipped=encoded.skipped,
         skipped_queries=main.skipped,
         seed=seed,
         resamples=bootstrap,
         model={"id": model.id, "kind": model.kind, "digest": model.digest},
-        fingerprint=part.fingerprint(),
+        fingerprint=encoded.part.fingerprint(),
         notes=_notes(dataset, split_name(split)),
+        classes=classes,
+        selection=recorded_selection(getattr(model, "path", None)),
+        published=beside(dataset.format, split_name(split), size),
         figures=found,
+        **_environment(model),
     )
 
 
-def _encode_texts(model: MMRef, captions: list[str], progress: Progress | None) -> Tensor:
-    parts = []
-    for start in range(0, len(captions), 4 * _BATCH):
-        parts.append(model.encode_text(captions[start : start + 4 * _BATCH], batch_size=_BATCH))
-        if progress:
-            progress("captions", min(start + 4 * _BATCH, len(captions)), len(captions))
-    return torch.cat(parts)
+def _environment(model: MMRef) -> dict[str, Any]:
+    """Versions, and the machine with the device that encoded."""
+    found = describe_environment()
+    device = getattr(model, "device", torch.device("cpu"))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return found | {"machine": found["machine"] | {"device": name}}
 
 
-def _encode_images(
-    model: MMRef, part: RetrievalDataset, progress: Progress | None
-) -> tuple[Tensor, list[int], list[dict[str, str]]]:
-    """Vectors of the images that can be read, their rows, and the others with the reason."""
-    size = model.image_size
-    if size is None:
-        vectors = model.encode_image(part.features(), batch_size=_BATCH)
-        if progress:
-            progress("images", len(part), len(part))
-        return vectors, list(range(len(part))), []
-    if part.features_only:
-        raise DataError(
-            f"{part.name} holds features but no image files, and this run reads pixels: "
-            "use a run of the features encoder"
-        )
-    vectors_of, rows, skipped = [], list[int](), list[dict[str, str]]()
-    paths = part.image_paths
-    for start in range(0, len(paths), _BATCH):
-        pixels, kept, bad = load_batch(paths[start : start + _BATCH], size)
-        if len(kept):
-            vectors_of.append(model.encode_image(pixels, batch_size=_BATCH))
-        rows += [start + int(row) for row in kept]
-        skipped += [{"path": one.path, "reason": one.reason} for one in bad]
-        if progress:
-            progress("images", min(start + _BATCH, len(paths)), len(paths))
-    if not rows:
-        raise DataError(
-            f"none of the {len(paths)} images of {part.name} can be read "
-            f"(first: {skipped[0]['path']}: {skipped[0]['reason']})"
-        )
-    return torch.cat(vectors_of), rows, skipped
+def _intervals(found: Figures, resamples: int, seed: int) -> dict[str, list[float]] | None:
+    """The 95 % interval of each figure; None with fewer than two objects, or without resamples."""
+    if not resamples or len(np.unique(found.objects)) < 2:
+        return None
+    spans = intervals(found.per_query, found.objects, resamples=resamples, seed=seed)
+    return {name: list(span) for name, span in spans.items()}
+
+
+def _classes(
+    encoded: EncodedSplit, refiner: Refiner | None, ties: Ties, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Class figures in the report's way to rank and, where that refines, by the cosine."""
+    vectors = (encoded.texts, encoded.images, encoded.asked, encoded.held)
+    found = evaluate_classes(*vectors, refiner, ties=ties)
+    plain = evaluate_classes(*vectors, ties=ties) if refiner is not None else None
+    return describe_classes(found, plain, resamples, seed)
 
 
 def _describe(refiner: Refiner | None) -> dict[str, Any]:

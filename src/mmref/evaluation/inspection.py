@@ -18,7 +18,7 @@ from mmref.evaluation.doubtful import (
     find_doubtful,
     known_errors,
 )
-from mmref.evaluation.evaluator import Progress, _encode_images, _encode_texts
+from mmref.evaluation.encoding import Progress, encode_images, encode_texts
 from mmref.evaluation.failures import Failures, retrieval_failures
 from mmref.evaluation.sayings import Saying, nearest, predicted_words, reference_numbers
 from mmref.model import MMRef
@@ -129,8 +129,8 @@ def inspect_run(
         reference_numbers(model, objects)  # a wrong name is said at once
     truth = known_errors(dataset)
     captions, asked = [query.caption for query in queries], [query.object for query in queries]
-    images, rows, skipped = _encode_images(model, part, progress)
-    texts = _encode_texts(model, captions, progress)
+    images, rows, skipped = encode_images(model, part, progress)
+    texts = encode_texts(model, captions, progress)
     held, names = [part.objects[row] for row in rows], [part.images[row] for row in rows]
     failures = retrieval_failures(model, texts, images, captions, asked, held, count=_FAILURES)
     notes = list(dataset.notes)

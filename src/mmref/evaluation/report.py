@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from mmref.evaluation.selection import chosen_on, selection_remarks
 from mmref.evaluation.tables import (
     add_figures,
     add_intervals,
+    class_table,
     figures_table,
     figures_title,
+    published_table,
 )
 from mmref.metrics.protocols import Figures
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 Metrics = dict[str, float]
 
 CONTROLS = {"k_reciprocal": "k-reciprocal", "dual_softmax": "dual softmax"}
+_NAMED = ("mmref", "python", "torch")
 TIE_RULES = {
     "pessimistic": "a tied irrelevant image ranks first",
     "expected": "the mean over all orders of tied images",
@@ -53,6 +57,15 @@ class Report:
         resamples: of the bootstrap.
         model: id, kind and weights digest.
         fingerprint: of the evaluated rows.
+        versions: of mmref and what it stands on.
+        machine: what computed the figures.
+        i2t_ci95: 95 % interval of each figure of `i2t`, as `ci95`.
+        classes: of class sets (CUB, Flowers): "AP@50" with its "AP@50 ceiling", "i2t R@1", their
+            intervals by bootstrap over classes, and both "unrefined"; None for other sets.
+        selection: how training chose the epoch and the refinement, and on which objects; None
+            where it is not recorded.
+        published: of the person sets, what papers report of their test split, with what must be
+            known to compare; None for other sets.
         notes: sentences that belong beside the figures.
         figures: values of every query by direction ("t2i", "unrefined", "i2t"), for paired tests.
     """
@@ -79,6 +92,12 @@ class Report:
     resamples: int
     model: dict[str, Any]
     fingerprint: str
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    i2t_ci95: dict[str, list[float]] | None = None
+    classes: dict[str, Any] | None = None
+    selection: dict[str, Any] | None = None
+    published: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     figures: Mapping[str, Figures] = field(default_factory=dict, repr=False, compare=False)
 
@@ -104,7 +123,26 @@ class Report:
             add_figures(table, f"{CONTROLS[name]} (uses all queries)", control["figures"])
         if self.i2t is not None:
             add_figures(table, "image to text", self.i2t)
+            add_intervals(table, self.i2t_ci95)
         return table
+
+    def class_table(self) -> "Table | None":
+        """The figures of whole classes as a table of at most 80 columns; None for other sets."""
+        return class_table(self.classes) if self.classes else None
+
+    def published_table(self) -> "Table | None":
+        """What papers report of this set, and this report last; None for other sets."""
+        if self.published is None:
+            return None
+        own = {
+            "method": f"this run ({self.split})",
+            "figures": self.t2i,
+            "backbone": self.model["kind"],
+            "person_pretraining": "not stated",
+            "cross_encoder": "no",
+            "epoch": chosen_on(self.selection),
+        }
+        return published_table(self.published, own)
 
     def remarks(self) -> list[str]:
         """What the reader of the table must know, in short lines."""
@@ -119,6 +157,13 @@ class Report:
                 f"Refinement ({self.refinement['form']}): mAP {gain['difference']:+.2f} "
                 f"[{gain['low']:+.2f}, {gain['high']:+.2f}], p = {gain['p_value']:.3g}."
             )
+        if self.classes:
+            lines.append(
+                f"AP@50 is the precision of a class's first 50 images (Reed et al. 2016), averaged "
+                f"over {self.classes['classes']:,} classes; the smallest has "
+                f"{self.classes['smallest_class']:,} images, so no more than "
+                f"{self.classes['AP@50 ceiling']:.1f} can be reached."
+            )
         if self.controls:
             lines.append("Controls see the whole query and gallery set; one query alone cannot.")
         if self.skipped:
@@ -129,4 +174,18 @@ class Report:
             )
         if self.skipped_queries:
             lines.append(f"{self.skipped_queries} captions had no readable image: not asked.")
+        lines += selection_remarks(self.selection, self.fingerprint)
+        lines.append(self._measured_with())
         return [*lines, *self.notes]
+
+    def _measured_with(self) -> str:
+        """Versions, machine and data in one line."""
+        versions, machine = self.versions, self.machine
+        with_what = [f"{name} {versions[name]}" for name in _NAMED if name in versions]
+        if machine:
+            with_what.append(f"{machine['system']}, {machine['processor']}")
+        where = f" ({', '.join(with_what)})" if with_what else ""
+        return (
+            f"Data {self.fingerprint[:12]}, run {self.model['digest'][:12]}, "
+            f"bootstrap seed {self.seed}{where}."
+        )

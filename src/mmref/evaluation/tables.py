@@ -1,8 +1,10 @@
 """The shape that tables of retrieval figures share: a row of METRICS for each way to search."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mmref.evaluation.classes import CLASS_METRICS
+from mmref.evaluation.published import COLUMNS as PUBLISHED_METRICS
 from mmref.metrics.protocols import METRICS
 
 if TYPE_CHECKING:
@@ -39,3 +41,63 @@ def add_intervals(table: "Table", spans: Mapping[str, list[float]] | None) -> No
     """Add two rows, both ends of the 95 % interval; none without one."""
     for end, label in enumerate(("  95 % from", "  95 % to") if spans else ()):
         add_figures(table, label, {name: pair[end] for name, pair in (spans or {}).items()})
+
+
+def class_table(classes: Mapping[str, Any]) -> "Table":
+    """The figures of whole classes: a row for each figure, with interval and, if known, ceiling.
+
+    Args:
+        classes: as `mmref.evaluation.classes.describe_classes` gives it.
+    """
+    from rich.table import Table
+
+    table = Table(title=f"{classes['classes']:,} classes as wholes", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in ("figure", "95 % from", "95 % to", "unrefined", "ceiling"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in CLASS_METRICS:
+        span = (classes["ci95"] or {}).get(name)
+        ends = (f"{span[0]:.1f}", f"{span[1]:.1f}") if span else ("-", "-")
+        plain = f"{classes['unrefined'][name]:.1f}" if classes["unrefined"] else "-"
+        ceiling = classes.get(f"{name} ceiling")
+        most = "-" if ceiling is None else f"{ceiling:.1f}"
+        table.add_row(name, f"{classes[name]:.1f}", *ends, plain, most)
+    return table
+
+
+def published_table(published: Mapping[str, Any], own: Mapping[str, Any]) -> "Table":
+    """What papers report of a set, and one more row, at most 80 columns wide.
+
+    Args:
+        published: as `mmref.evaluation.published.beside` gives it.
+        own: the last row, with the keys of the others.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title=f"{published['set']}, test, text to image: as published, and this run",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("method", max_width=16)
+    for name in PUBLISHED_METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("backbone", "person pre-training", "cross-encoder", "epoch picked"):
+        table.add_column(name, max_width=11)
+    for row in (*published["rows"], own):
+        if row is own:
+            table.add_section()
+        figures = row["figures"]
+        table.add_row(
+            row["method"],
+            *(f"{figures[n]:.2f}" if n in figures else "-" for n in PUBLISHED_METRICS),
+            row["backbone"],
+            row["person_pretraining"],
+            row["cross_encoder"],
+            row["epoch"],
+        )
+    return table

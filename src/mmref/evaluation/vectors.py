@@ -19,6 +19,7 @@ from mmref.metrics.ranks import (
     BLOCK_BYTES,
     Missing,
     Objects,
+    Ranks,
     Ties,
     Vectors,
     as_float,
@@ -77,6 +78,33 @@ def evaluate_vectors(
         >>> result.metrics["R@1"], result.queries, result.gallery
         (100.0, 2, 2)
     """
+    ranks = rank_vectors(
+        texts, images, query_objects, gallery_objects, refiner,
+        direction=direction, ties=ties, tolerance=tolerance, missing=missing,
+        block_bytes=block_bytes,
+    )  # fmt: skip
+    return figures(ranks, query_objects if direction == "t2i" else gallery_objects)
+
+
+def rank_vectors(
+    texts: Vectors,
+    images: Vectors,
+    query_objects: Objects,
+    gallery_objects: Objects,
+    refiner: Refiner | None = None,
+    *,
+    direction: Direction = "t2i",
+    ties: Ties = "pessimistic",
+    tolerance: float = TOLERANCE,
+    missing: Missing = "error",
+    block_bytes: int = BLOCK_BYTES,
+) -> Ranks:
+    """The ranks behind :func:`evaluate_vectors`, whose arguments and errors they share.
+
+    Example:
+        >>> rank_vectors(torch.eye(2), torch.eye(2), ["a", "b"], ["a", "b"]).positions.tolist()
+        [1.0, 1.0]
+    """
     text_vectors, image_vectors = as_float(texts), as_float(images)
     if direction == "t2i":
         left, right, asked, held = text_vectors, image_vectors, query_objects, gallery_objects
@@ -92,16 +120,14 @@ def evaluate_vectors(
             f"{len(gallery_objects)} objects: one object is needed for each vector"
         )
     if refiner is None or refiner.weight == 0:
-        ranks = relevant_ranks(
+        return relevant_ranks(
             left, right, asked, held,
             ties=ties, tolerance=tolerance, missing=missing, block_bytes=block_bytes,
         )  # fmt: skip
-    else:
-        ranks = ranks_from_scores(
-            refined_blocks(left, right, refiner, modalities), asked, held,
-            ties=ties, tolerance=tolerance, missing=missing, block_bytes=block_bytes,
-        )  # fmt: skip
-    return figures(ranks, asked)
+    return ranks_from_scores(
+        refined_blocks(left, right, refiner, modalities), asked, held,
+        ties=ties, tolerance=tolerance, missing=missing, block_bytes=block_bytes,
+    )  # fmt: skip
 
 
 def refined_blocks(
