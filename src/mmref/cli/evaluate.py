@@ -1,5 +1,6 @@
 """``mmref evaluate``: a run on a split of a data set."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,6 +18,10 @@ def command(
     split: Annotated[
         str, typer.Option(metavar="NAME", help="val or test. Choose on val, score test once.")
     ] = "val",
+    splits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Which image or identity is in which split."),
+    ] = None,
     no_refine: Annotated[
         bool, typer.Option("--no-refine", help="Rank by the cosine alone.")
     ] = False,
@@ -42,8 +47,9 @@ def command(
 ) -> None:
     """Evaluate a run: R@1, R@5, R@10, mAP and mINP with intervals."""
     from mmref.data.dataset import RetrievalDataset
+    from mmref.data.readers import with_split_file
 
-    dataset = RetrievalDataset.load(data)
+    dataset = RetrievalDataset.load(with_split_file(data, splits))
     dataset.split(split)  # a wrong split is said before the model is loaded
 
     from mmref.evaluation.evaluator import evaluate

@@ -35,6 +35,10 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting by dotted name; repeatable."),
     ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Which image or identity is in which split."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in RUN, with its own settings.")
     ] = False,
@@ -47,6 +51,7 @@ def command(
     """
     from mmref.config import Settings
     from mmref.data.dataset import RetrievalDataset
+    from mmref.data.readers import with_split_file
 
     values = given_values(assignments or [])
     values = values if encoder is None else {"encoder.kind": encoder} | values
@@ -54,6 +59,7 @@ def command(
     base.with_values(values)  # a wrong key is said before anything is read
     _refuse_full(Path(run), resume)
 
+    data = with_split_file(data, splits)
     dataset = RetrievalDataset.load(data)
     settings, notes = _settings(dataset, Path(run), base, config, values, resume)
     for note in [*dataset.notes, *notes]:

@@ -135,14 +135,22 @@ class RetrievalDataset:
 
     @classmethod
     def load(
-        cls, source: str | Path, *, format: str | None = None, seed: int = 0
+        cls,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        seed: int = 0,
+        splits: str | Path | None = None,
     ) -> "RetrievalDataset":
         """Read a data set from disk.
 
         Args:
-            source: a path whose format is recognised, or ``format:path``.
+            source: a path whose format is recognised, or ``format:path``, either with
+                ``?splits=FILE`` behind it.
             format: force this format.
             seed: seed of the split by object when the source gives none.
+            splits: a file that says which image or identity belongs to which split, in place of
+                what the set says (its forms: ``mmref.data.readers.split_files``).
 
         Raises:
             PathError: the path is missing, or of no known format.
@@ -151,8 +159,8 @@ class RetrievalDataset:
         """
         from mmref.data.readers import resolve_source
 
-        reader, path = resolve_source(source, format)
-        return reader.read(path, seed)
+        found = resolve_source(source, format, splits)
+        return found.reader.read(found.path, seed, found.splits)
 
     def __len__(self) -> int:
         """Number of image rows."""

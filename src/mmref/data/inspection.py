@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import Progress, default_workers, image_fault
+from mmref.data.published import Comparison, compare
 
 SHOWN_ITEMS = 20
 _CHUNK = 128
@@ -42,7 +43,8 @@ class SplitSummary:
         objects: distinct objects.
         images: distinct images.
         captions: captions over all rows, repetitions included.
-        queries: distinct (caption, object) pairs, each of which is asked once in an evaluation.
+        queries: the questions of an evaluation by the set's protocol: distinct (caption, object)
+            pairs, or every caption of a person or class set.
         words: distinct words, without regard to case.
         words_per_caption: mean over the queries.
     """
@@ -69,6 +71,8 @@ class Inspection:
         problems: what is wrong.
         notes: what is worth knowing and not wrong.
         readable: images that decode (all of them where there are features only).
+        protocol: how the set is asked and scored (see ``RetrievalDataset``).
+        published: how the counts compare with those of the published set, None for other sets.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Inspection:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     readable: int
+    protocol: str = "manifest"
+    published: Comparison | None = None
 
     @property
     def usable(self) -> bool:
@@ -134,10 +140,11 @@ def inspect_dataset(
         *_thin_splits(dataset),
     ]
     matrix = dataset.feature_matrix
+    splits = {name: _summary(dataset.split(name)) for name in dataset.split_names}
     return Inspection(
         name=dataset.name,
         format=dataset.format,
-        splits={name: _summary(dataset.split(name)) for name in dataset.split_names},
+        splits=splits,
         closed_set=dataset.closed_set,
         features_only=features_only,
         feature_dimension=None if matrix is None else int(matrix.shape[1]),
@@ -146,6 +153,8 @@ def inspect_dataset(
         readable=len(set(dataset.images))
         if features_only
         else sum(file.reason is None for file in files.values()),
+        protocol=dataset.protocol,
+        published=compare(dataset.format, splits),
     )
 
 

@@ -32,8 +32,8 @@ def test_another_folder_and_another_file(tmp_path: Path) -> None:
 
 
 def test_a_forced_format_is_not_second_guessed(tmp_path: Path) -> None:
-    reader, path = resolve_source(f"manifest:{tmp_path}")
-    assert (reader.name, path) == ("manifest", tmp_path)
+    reader, path, splits = resolve_source(f"manifest:{tmp_path}")
+    assert (reader.name, path, splits) == ("manifest", tmp_path, None)
     with pytest.raises(DataError, match=r"holds no manifest\.jsonl"):
         reader.read(path, 0)
 
@@ -41,4 +41,4 @@ def test_a_forced_format_is_not_second_guessed(tmp_path: Path) -> None:
 def test_the_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "manifest.csv").touch()
-    assert resolve_source("manifest:~")[1] == tmp_path
+    assert resolve_source("manifest:~").path == tmp_path

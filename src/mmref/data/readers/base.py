@@ -28,8 +28,14 @@ class Reader(Protocol):
         """Whether ``path`` (which exists) looks like this format. Cheap: it reads no rows."""
         ...
 
-    def read(self, path: Path, seed: int) -> RetrievalDataset:
-        """Read the data set; ``seed`` draws a split where the format has none.
+    def read(self, path: Path, seed: int, splits: Path | None = None) -> RetrievalDataset:
+        """Read the data set.
+
+        Args:
+            path: a folder or a file.
+            seed: draws a split where the format has none.
+            splits: a file that says which image or identity belongs to which split (see
+                ``readers.split_files``), in place of what the set says itself.
 
         Raises:
             DataError: it cannot be used; the message names the file and, if it can, the line.
@@ -55,17 +61,54 @@ def split_by_object(objects: Sequence[str], seed: int) -> list[str]:
         >>> split_by_object(["a", "b", "a", "c"], seed=0)
         ['test', 'train', 'test', 'val']
     """
-
-    def rank(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-
-    names = sorted(set(objects), key=rank)
+    names = sorted(set(objects), key=lambda name: _rank(seed, name))
     val = max(1, round(SHARES["val"] * len(names))) if len(names) > 1 else 0
     test = max(1, round(SHARES["test"] * len(names))) if len(names) > 2 else 0
     split_of = dict.fromkeys(names, "train")
     split_of.update(dict.fromkeys(names[:val], "val"))
     split_of.update(dict.fromkeys(names[val : val + test], "test"))
     return [split_of[name] for name in objects]
+
+
+def hold_out(
+    objects: Sequence[str], splits: Sequence[str], seed: int, share: float
+) -> tuple[list[str], str | None]:
+    """Make a val split of a share of the training objects where there is none.
+
+    The draw orders the training objects by SHA-256 of seed and name, so training and evaluation
+    see the same val split, whatever the order of the rows. At least two objects are drawn (our
+    choice); nothing is drawn where there are fewer than four.
+
+    Args:
+        objects: the object of each row.
+        splits: the split of each row.
+        seed: another seed gives another draw.
+        share: of the training objects, in (0, 1).
+
+    Returns:
+        The split of each row, and a sentence that says what was drawn, None where nothing was.
+
+    Example:
+        >>> hold_out(list("abcdef"), ["train"] * 5 + ["test"], seed=0, share=0.1)[0]
+        ['train', 'train', 'val', 'val', 'train', 'test']
+    """
+    training = {name for name, split in zip(objects, splits, strict=True) if split == "train"}
+    if "val" in splits or len(training) < 4:
+        return list(splits), None
+    count = max(2, round(share * len(training)))
+    held = set(sorted(training, key=lambda name: _rank(seed, name))[:count])
+    drawn = [
+        "val" if split == "train" and name in held else split
+        for name, split in zip(objects, splits, strict=True)
+    ]
+    return drawn, (
+        f"no val split: {count:,} of {len(training):,} training objects "
+        f"({drawn.count('val'):,} images) are held out as val, drawn by seed {seed}"
+    )
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
 def open_features(path: Path, rows: Sequence[int]) -> npt.NDArray[np.floating[Any]]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mmref.data.dataset import COLUMNS, RetrievalDataset, build_table, split_name
 from mmref.data.readers.base import open_features, require_images, split_by_object
+from mmref.data.readers.split_files import SplitFile
 from mmref.data.readers.tables import PARSERS, kind_of
 from mmref.errors import DataError, PathError
 
@@ -48,12 +49,13 @@ class ManifestReader:
             return any((path / f"{STEM}{suffix}").is_file() for suffix in PARSERS)
         return path.suffix.lower() in PARSERS
 
-    def read(self, path: Path, seed: int) -> RetrievalDataset:
+    def read(self, path: Path, seed: int, splits: Path | None = None) -> RetrievalDataset:
         """Read the manifest; pixels are not touched.
 
         Args:
             path: the folder or the file.
             seed: draws the split by object when the manifest has none.
+            splits: a split file in place of the manifest's column.
 
         Raises:
             PathError: not a manifest at all.
@@ -63,7 +65,7 @@ class ManifestReader:
         rows = _Rows(file)
         for number, record in PARSERS[file.suffix.lower()](file):
             rows.add(number, record)
-        return rows.finish(seed, self.name, notes)
+        return rows.finish(seed, self.name, notes, splits)
 
 
 def _find(path: Path) -> tuple[Path, list[str]]:
@@ -169,7 +171,9 @@ class _Rows:
             raise self.fail(number, "identity is empty: name the object that the image shows")
         return value.strip()
 
-    def finish(self, seed: int, format: str, notes: list[str]) -> RetrievalDataset:
+    def finish(
+        self, seed: int, format: str, notes: list[str], split_file: Path | None
+    ) -> RetrievalDataset:
         if not self.numbers:
             raise DataError(f"{self.file} has no rows: write one for each image")
         if len(set(self.objects)) < 2:
@@ -177,7 +181,11 @@ class _Rows:
                 f"{self.file} has one object only ({self.objects[0]!r}): retrieval needs at "
                 "least two, and identity must name the object, not the collection"
             )
-        splits = self._splits(seed, notes)
+        if split_file is None:
+            splits = self._splits(seed, notes)
+        else:
+            splits, said = SplitFile.read(split_file).assign(self.images, self.objects)
+            notes.extend(said)
         if self.dropped:
             first = f"the first in {self.unit} {self.dropped[0]}"
             notes.append(f"empty captions dropped: {len(self.dropped)} ({first})")
