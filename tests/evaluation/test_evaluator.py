@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,76 @@ def test_not_one_readable_image(tmp_path):
         file.write_bytes(b"no image")
     with pytest.raises(DataError, match="none of the 8 images"):
         evaluate(FakeModel(), data)
+
+
+def asked_as(data, protocol, format="manifest"):
+    return replace(data, protocol=protocol, format=format)
+
+
+def test_the_person_protocol_asks_every_caption(tmp_path):
+    data = folder_of_greys(tmp_path)
+    plain, person = evaluate(FakeModel(), data), evaluate(FakeModel(), asked_as(data, "person"))
+    assert (plain.queries, person.queries) == (OBJECTS * 4, OBJECTS * 6)
+    assert person.gallery == plain.gallery
+    assert person.protocol.startswith("every caption of every image is a query")
+    assert person.classes is None
+    assert person.published is None
+
+
+@pytest.mark.parametrize("refiner", [None, posterior()])
+def test_the_class_protocol_reports_classes_as_wholes(tmp_path, refiner):
+    data = asked_as(folder_of_greys(tmp_path), "class", "cub")
+    report = evaluate(FakeModel(refiner=refiner), data)
+    found = report.classes
+    assert report.queries == OBJECTS * 6
+    assert (found["classes"], found["smallest_class"]) == (OBJECTS, 3)
+    assert found["AP@50 ceiling"] == pytest.approx(100 * 3 / 50)
+    assert found["AP@50"] == pytest.approx(found["AP@50 ceiling"])  # 24 images: all in the top 50
+    assert 100 / OBJECTS < found["i2t R@1"] < 100
+    assert (found["unrefined"] is None) == (refiner is None)
+    assert set(found["ci95"]) == {"AP@50", "i2t R@1"}
+    assert "Reed et al. 2016" in report.protocol
+    assert any("no more than 6.0" in line for line in report.remarks())
+    assert json.loads(json.dumps(report.to_dict()))["classes"] == found
+    assert evaluate(FakeModel(), data, bootstrap=0).classes["ci95"] is None
+
+
+@pytest.mark.parametrize("format", ["cuhk-pedes", "icfg-pedes", "rstpreid"])
+def test_person_sets_have_published_figures_beside_them(tmp_path, format):
+    data = asked_as(folder_of_greys(tmp_path), "person", format)
+    test = evaluate(FakeModel(), data, "test").published
+    assert len(test["rows"]) == 11
+    assert "8 objects instead of" in test["remarks"][0]
+    assert "of val" in evaluate(FakeModel(), data).published["remarks"][0]
+
+
+def test_how_and_with_what_it_was_measured(tmp_path):
+    data, model = folder_of_greys(tmp_path), FakeModel()
+    report = evaluate(model, data)
+    assert report.selection is None
+    assert {"mmref", "python", "torch"} <= set(report.versions)
+    assert report.machine["device"] == "cpu"
+    assert any("not recorded" in line for line in report.remarks())
+    assert any(report.fingerprint[:12] in line for line in report.remarks())
+    model.path = tmp_path / "run"
+    model.path.mkdir()
+    part = {"name": "greys", "objects": 8, "fingerprint": report.fingerprint}
+    record = {"best_epoch": 2, "epochs": 5, "seed": 7, "train": {}, "val": part}
+    (model.path / "metrics.json").write_text(json.dumps(record))
+    again = evaluate(model, data)
+    assert again.selection["best_epoch"] == 2
+    text = " ".join(again.remarks())
+    assert "epoch 2 of 5" in text
+    assert "seed 7" in text
+    assert "very objects that the run was chosen on" in text
+    assert "very objects" not in " ".join(evaluate(model, data, "test").remarks())
+
+
+def test_both_directions_have_intervals(tmp_path):
+    report = evaluate(FakeModel(), folder_of_greys(tmp_path), i2t=True)
+    for name in METRICS:
+        low, high = report.i2t_ci95[name]
+        assert low <= report.i2t[name] <= high
 
 
 def features_only(tmp_path, splits):

@@ -18,9 +18,9 @@ def report(tmp_path):
     )
 
 
-def printed(report, width=80):
+def printed(report, width=80, table=None):
     stream = io.StringIO()
-    Console(file=stream, width=width).print(report.table())
+    Console(file=stream, width=width).print(table or report.table())
     return stream.getvalue()
 
 
@@ -61,3 +61,33 @@ def test_remarks_state_interval_ties_and_chance(report):
     assert "Refinement (posterior): mAP" in text
     expected = "\n".join(replace(report, ties="expected").remarks())
     assert TIE_RULES["expected"] in expected
+
+
+@pytest.mark.parametrize("format", ["cuhk-pedes", "icfg-pedes", "rstpreid"])
+def test_the_published_table_fits_80_columns_and_ends_with_this_run(tmp_path, format):
+    data = replace(folder_of_greys(tmp_path), protocol="person", format=format)
+    report = evaluate(FakeModel(), data, "test")
+    text = printed(report, table=report.published_table())
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in text
+    assert "not stated" in text
+    assert "on test" in text
+    joined = " ".join(text.split())
+    assert "Bi-IRRA +" in joined
+    last = [line for line in lines if line.strip()][-1]
+    assert last.startswith("this run (test)")
+    assert f"{report.t2i['R@1']:.2f}" in last
+    assert replace(report, published=None).published_table() is None
+
+
+def test_the_table_of_classes(tmp_path):
+    data = replace(folder_of_greys(tmp_path), protocol="class", format="cub")
+    report = evaluate(FakeModel(refiner=posterior()), data)
+    text = printed(report, table=report.class_table())
+    row = next(line for line in text.splitlines() if "AP@50" in line)
+    assert row.split()[-2] == "6.0"
+    assert "8 classes as wholes" in text
+    assert evaluate(FakeModel(), folder_of_greys(tmp_path)).class_table() is None
+    bare = replace(report, classes=report.classes | {"ci95": None, "unrefined": None})
+    assert max(map(len, printed(bare, table=bare.class_table()).splitlines())) <= 80

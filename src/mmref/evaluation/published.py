@@ -68,7 +68,7 @@ class _Method:
 
 _METHODS = (
     _Method(
-        "CLIP ViT-B/16 fine-tuned (IRRA's README)",
+        "CLIP fine-tuned (IRRA's README)",
         (68.19, 56.74, 54.05),
         (61.12, 31.84, 43.41),
         facts={"backbone": "CLIP ViT-B/16"},

@@ -10,6 +10,8 @@ from mmref.metrics.protocols import METRICS
 if TYPE_CHECKING:
     from rich.table import Table
 
+_FACTS = {"backbone": 10, "pre-trained on persons": 11, "cross- encoder": 10, "epoch picked": 10}
+
 
 def figures_title(what: str, *, queries: int, gallery: int, objects: int) -> str:
     """What a table is of.
@@ -81,13 +83,13 @@ def published_table(published: Mapping[str, Any], own: Mapping[str, Any]) -> "Ta
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
-    table.add_column("method", max_width=16)
+    table.add_column("method", width=16)
     for name in PUBLISHED_METRICS:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("backbone", "person pre-training", "cross-encoder", "epoch picked"):
-        table.add_column(name, max_width=11)
+    for name, width in _FACTS.items():
+        table.add_column(name, width=width)
     for row in (*published["rows"], own):
         if row is own:
             table.add_section()
