@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import Progress, default_workers, image_fault
-from mmref.data.published import Comparison, compare
+from mmref.data.published_counts import Comparison, compare
 
 SHOWN_ITEMS = 20
 _CHUNK = 128

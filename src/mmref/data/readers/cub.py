@@ -33,7 +33,7 @@ class CubReader(ReedReader):
             ((place / "images.txt").is_file() and (place / "images").is_dir())
             or self._has_classes(place / "text_c10")
             or self._has_classes(place / "text")
-            for place in (path, *(path / name for name in self.folders))
+            for place in self.inside(path)
         )
 
     def list_images(self, folder: Path, captions: Path) -> ClassImages:

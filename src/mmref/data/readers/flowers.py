@@ -47,7 +47,7 @@ class FlowersReader(ReedReader):
             self._has_classes(place / "text_c10")
             or self._has_classes(place / "text")
             or (place / "jpg" / "image_00001.jpg").is_file()
-            for place in (path, *(path / name for name in self.folders))
+            for place in self.inside(path)
         )
 
     def list_images(self, folder: Path, captions: Path) -> ClassImages:

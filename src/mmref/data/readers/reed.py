@@ -151,11 +151,17 @@ class ReedReader(ABC):
 
     def _places(self, path: Path) -> list[Path]:
         """Folders in which the set's parts may lie, the given one first."""
-        inner = [path / name for name in self.folders]
+        inner = self.inside(path)
         beside = [path.parent / name for name in self.folders]
         above = [path.parent] if path.name in self.folders else []
-        places = [path, *inner, *(beside if above else []), *above]
+        places = [*inner, *(beside if above else []), *above]
         return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+    def inside(self, path: Path) -> list[Path]:
+        """The folder, and the folders of the set's names in it, which may be nested once more."""
+        inner = [path / name for name in self.folders if (path / name).is_dir()]
+        nested = [folder / name for folder in inner for name in self.folders]
+        return [path, *inner, *nested]
 
     def _captions_folder(self, places: list[Path], path: Path) -> Path:
         for place in places:
