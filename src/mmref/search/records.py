@@ -150,6 +150,23 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """A vector and a profile of another run for an item that a store holds.
+
+    Attributes:
+        id: the item's number.
+        digest: of the content that was encoded; of an item that has changed since it is void.
+        vector: unit vector, float32 [d].
+        profile: arrays by name.
+    """
+
+    id: int
+    digest: str
+    vector: Vector
+    profile: Mapping[str, npt.NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One item as a store holds it, without its vector."""
 

@@ -62,7 +62,9 @@ class LocalStore:
         ({'year': 1960}, [0.800000011920929])
     """
 
-    def __init__(self, uri: str, writer: RunIdentity | None = None) -> None:
+    def __init__(
+        self, uri: str, writer: RunIdentity | None = None, storage: str | None = None
+    ) -> None:
         self._uri = uri
         self.folder = Path(uri).expanduser()
         self._lock: IO[bytes] | None = None
