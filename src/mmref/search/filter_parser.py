@@ -86,7 +86,9 @@ class _Parser:
             if found is None:
                 letter = text[blank]
                 if letter in "'\"":
-                    raise self.wrong("a quote is not closed", blank)
+                    raise self.wrong(
+                        "a quote is not closed (within text it is doubled: 'it''s')", blank
+                    )
                 if letter.isdigit() or letter in "+-.":
                     raise self.wrong("the filter has no such number or date", blank)
                 raise self.wrong("the filter cannot hold this letter", blank)
