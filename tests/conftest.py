@@ -20,10 +20,11 @@ def run_mmref(
 ) -> Callable[..., Outcome]:
     """Run the command line in this process: ``run_mmref("data", "folder", "--json")``."""
     monkeypatch.setenv("COLUMNS", "80")
+    verbs = main.VERBS
 
     def call(*words: object) -> Outcome:
         arguments = [str(word) for word in words]
-        monkeypatch.setattr(main, "VERBS", tuple(v for v in main.VERBS if v in arguments[:1]))
+        monkeypatch.setattr(main, "VERBS", tuple(v for v in verbs if v in arguments[:1]))
         monkeypatch.setattr(main.app, "registered_commands", [])
         monkeypatch.setattr(main.app, "registered_groups", [])
         capsys.readouterr()

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ import pytest
 from PIL import Image
 
 from mmref.cli import data as verb
+from mmref.data.published_counts import PUBLISHED, Counts, Published
+
+_file = Path(__file__).parents[1] / "data" / "readers" / "layouts.py"
+_spec = spec_from_file_location("layouts", _file)
+assert _spec is not None and _spec.loader is not None
+layouts = module_from_spec(_spec)
+_spec.loader.exec_module(layouts)
 
 Run = Callable[..., Any]
 
@@ -119,6 +127,58 @@ def test_wrong_paths_and_formats_are_status_2(tmp_path: Path, run_mmref: Run) ->
         assert (status, out) == (2, "") and err.startswith("mmref: ") and err.count("\n") == 1
     status, _, err = run_mmref("data", tmp_path)
     assert status == 1 and "empty folder" in err
+
+
+class TestPublishedSets:
+    def test_which_copy_this_is(self, tmp_path: Path, run_mmref: Run) -> None:
+        status, out, _ = run_mmref("data", layouts.write_rstpreid(tmp_path / "RSTPReid"))
+        lines = out.splitlines()
+        assert status == 0 and "RSTPReid (rstpreid): pixels" in lines[0]
+        assert "queries: all captions; words: distinct words" in lines
+        assert "Copy: differs from the published RSTPReid in 9 counts" in lines
+        assert "- train objects 6, published 3,701 (3,695 fewer)" in lines
+        assert max(map(len, lines[: lines.index("Notes:")])) <= 80
+
+    def test_a_copy_that_matches(
+        self, tmp_path: Path, run_mmref: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = layouts.write_icfg_pedes(tmp_path / "ICFG-PEDES")
+        parts = {"train+val": Counts(8, 16, 16), "test": Counts(4, 8, 8)}
+        small = Published("ICFG-PEDES", parts, "a test")
+        monkeypatch.setitem(PUBLISHED, "icfg-pedes", small)
+        status, out, _ = run_mmref("data", folder)
+        assert status == 0 and "Copy: matches the published ICFG-PEDES in all counts" in out
+        document = json.loads(run_mmref("data", folder, "--json").out)
+        assert document["published"] == {"name": "ICFG-PEDES", "matches": True, "differences": []}
+        assert document["protocol"] == "person"
+        assert any("2 of 8 training objects" in note for note in document["notes"])
+
+    def test_missing_image_folders_and_files(self, tmp_path: Path, run_mmref: Run) -> None:
+        folder = layouts.write_cuhk_pedes(tmp_path / "CUHK-PEDES")
+        (folder / "imgs" / "cam_a").rename(tmp_path / "away")
+        document = json.loads(run_mmref("data", folder, "--json").out)
+        (problem,) = (p for p in document["problems"] if p["kind"] == "missing-image")
+        assert problem["count"] == 4 and problem["items"][0].startswith("cam_a/")
+        assert any("missing" in n and "(cam_a), with 4 of" in n for n in document["notes"])
+
+    def test_splits_of_a_file(self, tmp_path: Path, run_mmref: Run) -> None:
+        folder = layouts.write_caption_all(tmp_path / "CUHK-PEDES")
+        status, out, err = run_mmref("data", folder)
+        assert (status, out) == (1, "") and "--splits FILE" in err and err.count("\n") == 1
+        of_id = {item["id"]: item["split"] for item in layouts.cuhk_items()}
+        file = layouts.write_json(tmp_path / "splits.json", of_id)
+        status, out, _ = run_mmref("data", folder, "--splits", file)
+        assert status == 0 and [line.split()[0] for line in out.splitlines()[3:6]] == [
+            "train",
+            "val",
+            "test",
+        ]
+        assert run_mmref("data", f"{folder}?splits={file}").out == out
+        for words in (("--splits", tmp_path / "no.json"), ("--splits", tmp_path)):
+            status, _, err = run_mmref("data", folder, *words)
+            assert status == 2 and "does not exist" in err
+        status, _, err = run_mmref("data", f"{folder}?splits={file}", "--splits", file)
+        assert status == 2 and "names a split file already" in err
 
 
 def test_help_has_an_example(run_mmref: Run) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,21 @@ def test_progress_and_json(tmp_path: Path) -> None:
     document = json.loads(json.dumps(found.to_json()))
     assert document["splits"]["train"]["objects"] == 2
     assert document["problems"] == [] and document["closed_set"] is False
+
+
+def test_counts_are_compared_with_the_published_ones(tmp_path: Path) -> None:
+    plain = inspect_dataset(dataset(tmp_path, clean(tmp_path)))
+    assert plain.published is None and plain.protocol == "manifest"
+    assert plain.to_json()["published"] is None
+    people = replace(dataset(tmp_path, clean(tmp_path)), format="rstpreid", protocol="person")
+    found = inspect_dataset(people)
+    assert found.splits["val"].queries == 3  # the repeated caption is asked twice
+    assert found.published is not None and not found.published.matches
+    document = json.loads(json.dumps(found.to_json()))["published"]
+    assert document["name"] == "RSTPReid" and document["matches"] is False
+    assert document["differences"][0] == {
+        "part": "train",
+        "what": "objects",
+        "found": 2,
+        "published": 3701,
+    }

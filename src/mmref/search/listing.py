@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmref.data.dataset import RetrievalDataset
-from mmref.data.readers import READERS
+from mmref.data.readers import READERS, SPLITS_MARK
 from mmref.errors import DataError, PathError
 from mmref.search.records import Place, Skipped
 
@@ -138,7 +138,8 @@ def _as_dataset(source: str | Path) -> RetrievalDataset | None:
     path = Path(text).expanduser()
     head, colon, _ = text.partition(":")
     if not os.path.lexists(path):
-        return RetrievalDataset.load(text) if colon and head in READERS else None
+        named = (colon and head in READERS) or SPLITS_MARK in text
+        return RetrievalDataset.load(text) if named else None
     if any(reader.recognises(path) for reader in READERS.values()):
         return RetrievalDataset.load(path)
     return None

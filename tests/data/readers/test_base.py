@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmref.data.readers.base import open_features, split_by_object
+from mmref.data.readers.base import hold_out, open_features, split_by_object
 from mmref.errors import DataError
 
 
@@ -41,6 +41,34 @@ class TestSplitByObject:
     )
     def test_few_objects(self, count: int, expected: dict[str, int]) -> None:
         assert Counter(split_by_object([str(i) for i in range(count)], seed=5)) == expected
+
+
+class TestHoldOut:
+    OBJECTS = tuple(str(number) for number in range(50) for _ in range(3))
+    SPLITS = ("train",) * 120 + ("test",) * 30  # 40 objects and 10
+
+    def test_a_share_of_the_training_objects_becomes_val(self) -> None:
+        splits, said = hold_out(self.OBJECTS, self.SPLITS, 0, 0.1)
+        assert Counter(splits) == {"train": 108, "val": 12, "test": 30}
+        assert splits[120:] == ["test"] * 30
+        of_object = dict(zip(self.OBJECTS, splits, strict=True))
+        assert [of_object[name] for name in self.OBJECTS] == splits  # whole objects
+        assert said == (
+            "no val split: 4 of 40 training objects (12 images) are held out as val, "
+            "drawn by seed 0"
+        )
+
+    def test_neither_row_order_nor_the_test_split_matters(self) -> None:
+        splits, _ = hold_out(self.OBJECTS, self.SPLITS, 3, 0.1)
+        held = {n for n, s in zip(self.OBJECTS, splits, strict=True) if s == "val"}
+        turned, _ = hold_out(self.OBJECTS[119::-1], self.SPLITS[119::-1], 3, 0.1)
+        assert held == {n for n, s in zip(self.OBJECTS[119::-1], turned, strict=True) if s == "val"}
+        assert hold_out(self.OBJECTS, self.SPLITS, 4, 0.1)[0] != splits
+
+    def test_a_val_split_stays_and_few_objects_are_left_alone(self) -> None:
+        given = ["val", *self.SPLITS[1:]]
+        assert hold_out(self.OBJECTS, given, 0, 0.1) == (given, None)
+        assert hold_out(list("abc"), ["train"] * 3, 0, 0.5) == (["train"] * 3, None)
 
 
 class TestOpenFeatures:

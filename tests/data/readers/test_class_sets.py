@@ -46,7 +46,7 @@ class TestCub:
             "box_height": 11.0,
         }
         assert len(data.split("test").queries()) == 90  # every caption, repetitions included
-        lists = note(data, "class lists of")
+        lists = note(data, "class lists")
         assert "train trainclasses.txt (6, digest " in lists and "test testclasses.txt (3" in lists
 
     def test_quirks(self, tmp_path: Path) -> None:
@@ -127,7 +127,8 @@ class TestCub:
     def test_no_captions_at_all(self, tmp_path: Path) -> None:
         write_cub(tmp_path, images=1)
         (tmp_path / "text_c10").rename(tmp_path / "away")
-        refuse(tmp_path, "holds no captions of CUB-200-2011: put the folder text_c10/")
+        refuse(f"cub:{tmp_path}", "holds no captions of CUB-200-2011: put the folder text_c10/")
+        refuse(tmp_path / "CUB_200_2011", "looks like CUB-200-2011 without captions")
 
 
 class TestFlowers:
@@ -153,6 +154,11 @@ class TestFlowers:
         for file in (tmp_path / "jpg").iterdir():
             file.unlink()
         refuse(tmp_path, "none of the 36 images of Flowers-102 exists", "put the Flowers-102")
+
+    def test_no_captions_at_all(self, tmp_path: Path) -> None:
+        write_flowers(tmp_path, images=1)
+        (tmp_path / "text_c10").rename(tmp_path / "away")
+        refuse(tmp_path, "looks like Flowers-102 without captions: put the folder text_c10/")
 
     def test_beside_cub(self, tmp_path: Path) -> None:
         write_cub(tmp_path / "CUB_200_2011", images=1)

@@ -159,6 +159,12 @@ def _unrecognised(path: Path) -> DataError | PathError:
             f"{path} holds {derived[0]}, which may be of several sets: say which, such as "
             f"cuhk-pedes:{path}, icfg-pedes:{path} or rstpreid:{path}"
         )
+    if (path / "images.txt").is_file() or (path / "jpg" / "image_00001.jpg").is_file():
+        title = "CUB-200-2011" if (path / "images.txt").is_file() else "Flowers-102"
+        return DataError(
+            f"{path} looks like {title} without captions: put the folder text_c10/ into it (ten "
+            "captions an image, Reed et al. 2016; it comes apart from the images)"
+        )
     if _has_images(path):
         return DataError(f"{path} holds images but no manifest: {_HOW_TO_WRITE}")
     return DataError(f"{path} is of no known format ({_formats()}): {_HOW_TO_WRITE}")

@@ -73,7 +73,7 @@ class ClassLists:
                     f"({shown(both)}): the splits must be disjoint; fetch the lists again"
                 )
             split_of.update(dict.fromkeys(names, split))
-        notes = [_said(folder, used, lists)]
+        notes = [_said(used, lists)]
         if TRAINVAL in present and "val" in used:
             whole = set(_read(folder / TRAINVAL, classes))
             parts = {name for name, split in split_of.items() if split != "test"}
@@ -85,12 +85,12 @@ class ClassLists:
         return cls(split_of, tuple(notes))
 
 
-def _said(folder: Path, used: dict[str, str], lists: dict[str, list[str]]) -> str:
+def _said(used: dict[str, str], lists: dict[str, list[str]]) -> str:
     parts = ", ".join(
         f"{split} {used[split]} ({len(names)}, digest {_digest(names)})"
         for split, names in lists.items()
     )
-    return f"class lists of {folder}: {parts}; other splits go under the same file names"
+    return f"class lists: {parts}; other splits go under the same file names"
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -27,15 +27,6 @@ class CubReader(ReedReader):
     image_folders = ("images",)
     class_pattern = re.compile(r"\d{3}\..+")
 
-    def recognises(self, path: Path) -> bool:
-        """``images.txt`` beside ``images/``, or captions in class folders such as 001.Name."""
-        return path.is_dir() and any(
-            ((place / "images.txt").is_file() and (place / "images").is_dir())
-            or self._has_classes(place / "text_c10")
-            or self._has_classes(place / "text")
-            for place in self.inside(path)
-        )
-
     def list_images(self, folder: Path, captions: Path) -> ClassImages:
         """The images of ``images.txt``, or those in the class folders where it is missing.
 

@@ -41,15 +41,6 @@ class FlowersReader(ReedReader):
     image_folders = ("jpg", "images")
     class_pattern = re.compile(r"class_\d+")
 
-    def recognises(self, path: Path) -> bool:
-        """Captions in class folders such as class_00001, or ``jpg/image_00001.jpg``."""
-        return path.is_dir() and any(
-            self._has_classes(place / "text_c10")
-            or self._has_classes(place / "text")
-            or (place / "jpg" / "image_00001.jpg").is_file()
-            for place in self.inside(path)
-        )
-
     def list_images(self, folder: Path, captions: Path) -> ClassImages:
         """The images that have a caption file, whether or not they exist."""
         paths = {name.rpartition(".")[0]: name for name in file_names(folder, _SUFFIXES)}

@@ -76,7 +76,7 @@ class PersonReader:
         self, items: PersonItems, root: Path, files: list[tuple[Path, str | None]], seed: int
     ) -> RetrievalDataset:
         splits, drawn = hold_out(items.objects, items.splits, seed, VAL_SHARE)
-        notes = [f"read from {', '.join(str(file.absolute()) for file, _ in files)}", *items.notes]
+        notes = [f"read from {', '.join(file.name for file, _ in files)}", *items.notes]
         if drawn:
             notes.append(f"{drawn}; --splits FILE names others")
         notes += missing_folders(root, items.images)

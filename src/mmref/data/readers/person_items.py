@@ -88,9 +88,9 @@ class PersonItems:
             return DataError(f"{file} item {number}: {what}")
 
         path = self._value(fail, item, PATH_KEYS)
-        if not isinstance(path, str) or not image_path(path) or "\0" in path:
+        image = image_path(path) if isinstance(path, str) else ""
+        if not image or "\0" in image:
             raise fail(f"the image's path is {kind_of(path)}, not the path of a file")
-        image = image_path(path)
         given = self._value(fail, item, _IDS)
         name = object_name(given)
         if name is None:
@@ -147,7 +147,7 @@ class PersonItems:
                 f"{file} says of none of its {len(self.rows):,} images whether it is train, val or "
                 "test (the authors mail the captions without that), and no split is guessed: "
                 f"get the published splits (reid_raw.json has them) and name them: {HOW}, as in "
-                f"{splits_to}"
+                f'"{splits_to}"'
             )
         if silent:
             raise DataError(

@@ -1,5 +1,6 @@
 """Where the images of a published set lie, and which of their folders are missing."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,12 +60,11 @@ def missing_folders(root: Path, images: Sequence[str]) -> list[str]:
     A folder stands for all that lie in it: when ``test`` is missing, ``test/0001`` is not named.
     """
     times = Counter(name.rpartition("/")[0] for name in images)
-    known: dict[str, bool] = {"": True}
+    known: dict[str, bool] = {}
     missing: Counter[str] = Counter()
     for folder, count in times.items():
-        at = ""
-        for part in folder.split("/"):
-            at = f"{at}/{part}" if at or folder.startswith("/") else part
+        for part in re.finditer("[^/]+", folder):
+            at = folder[: part.end()]
             if at not in known:
                 known[at] = (root / at).is_dir()
             if not known[at]:

@@ -58,9 +58,9 @@ class ReedReader(ABC):
     image_folders: ClassVar[tuple[str, ...]]
     class_pattern: ClassVar[re.Pattern[str]]
 
-    @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Whether the folder, or one of the set's names in it, looks like this set."""
+        """A folder with captions in class folders of this set, in it or beside its images."""
+        return path.is_dir() and self._find_captions(self._places(path.absolute())) is not None
 
     @abstractmethod
     def list_images(self, folder: Path, captions: Path) -> ClassImages:
@@ -116,7 +116,7 @@ class ReedReader(ABC):
         places: list[Path],
         seed: int,
     ) -> RetrievalDataset:
-        notes.insert(0, f"captions from {captions}, images from {folder}")
+        notes.insert(0, f"captions from {captions.name}/, images from {folder.name}/")
         kept = [row for row, split in enumerate(split_of) if split is not None]
         if len(kept) < len(split_of):
             lost = {rows.classes[row] for row, split in enumerate(split_of) if split is None}
@@ -151,23 +151,21 @@ class ReedReader(ABC):
 
     def _places(self, path: Path) -> list[Path]:
         """Folders in which the set's parts may lie, the given one first."""
-        inner = self.inside(path)
+        found = [path / name for name in self.folders if (path / name).is_dir()]
+        inner = [path, *found, *(folder / name for folder in found for name in self.folders)]
         beside = [path.parent / name for name in self.folders]
         above = [path.parent] if path.name in self.folders else []
         places = [*inner, *(beside if above else []), *above]
         return [place for place in dict.fromkeys(places) if place.is_dir()]
 
-    def inside(self, path: Path) -> list[Path]:
-        """The folder, and the folders of the set's names in it, which may be nested once more."""
-        inner = [path / name for name in self.folders if (path / name).is_dir()]
-        nested = [folder / name for folder in inner for name in self.folders]
-        return [path, *inner, *nested]
+    def _find_captions(self, places: list[Path]) -> Path | None:
+        folders = (place / name for place in places for name in _TEXT_FOLDERS)
+        return next((f for f in folders if any(class_folders(f, self.class_pattern))), None)
 
     def _captions_folder(self, places: list[Path], path: Path) -> Path:
-        for place in places:
-            for name in _TEXT_FOLDERS:
-                if self._has_classes(place / name):
-                    return place / name
+        found = self._find_captions(places)
+        if found is not None:
+            return found
         raise DataError(
             f"{path} holds no captions of {self.title}: put the folder text_c10/ (class folders of "
             "text files, ten captions an image, Reed et al. 2016) into it; it comes apart from "
@@ -183,9 +181,6 @@ class ReedReader(ABC):
             f"{path} holds no images of {self.title}: put the folder {self.image_folders[0]}/ "
             "into it"
         )
-
-    def _has_classes(self, folder: Path) -> bool:
-        return any(True for _ in class_folders(folder, self.class_pattern))
 
 
 def class_folders(folder: Path, pattern: re.Pattern[str]) -> Iterator[str]:
