@@ -1,63 +1,25 @@
 import json
 
-import numpy as np
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner
 
 from mmref.cli import evaluate as verb
-from mmref.config import Settings
-from mmref.data.dataset import RetrievalDataset
-from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import MMRefError, ModelError, PathError, SplitError
-from mmref.model import MMRef, References, RefinementChoice
 
-COLOURS = ("red", "green", "blue", "white", "black", "brown")
-THINGS = ("cup", "hat", "box", "bag")
+from .runs import write_data, write_run
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """24 objects with a vector and two captions each, in three splits."""
-    folder = tmp_path_factory.mktemp("data")
-    generator = np.random.default_rng(0)
-    np.save(folder / "features.npy", generator.standard_normal((24, 6)).astype("f4"))
-    lines = []
-    for row in range(24):
-        words = f"{COLOURS[row % 6]} {THINGS[row // 6]}"
-        lines.append(
-            {
-                "image": f"{row}.png",
-                "captions": [f"a {words}", f"this {words} stands here"],
-                "identity": f"o{row}",
-                "split": ("train", "val", "test")[row % 3],
-                "feature_row": row,
-            }
-        )
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_data(tmp_path_factory.mktemp("data") / "things")
 
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     """An untrained but whole run folder with references and a refinement."""
-    part = RetrievalDataset.load(data).split("train")
-    settings = Settings().with_values({"encoder.kind": "features", "encoder.block": 16})
-    tokeniser = tokeniser_for([query.caption for query in part.queries()])
-    torch.manual_seed(0)
-    encoder = new_encoder(
-        settings.encoder,
-        tokeniser,
-        tokeniser.ids([query.caption for query in part.queries()]),
-        torch.from_numpy(part.features()),
-    )
-    vectors = torch.nn.functional.normalize(torch.randn(8, encoder.dimension), dim=1)
-    references = References(vectors, tuple(part.object_names), vectors.mean(0), vectors.mean(0), {})
-    choice = RefinementChoice("posterior", 1.0, 0.1, 4)
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    MMRef(encoder, settings, references, choice).save_pretrained(folder)
-    return folder
+    return write_run(data, tmp_path_factory.mktemp("runs") / "run")
 
 
 def call(*words):
@@ -78,6 +40,18 @@ def test_table_on_stdout_and_json_in_a_file(run, data, tmp_path):
     assert "uses all queries" in result.stdout
     assert "--split test" in result.stdout
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
+
+
+def test_the_selection_and_what_was_measured_with_are_said(run, data, tmp_path):
+    result = call(run, "--data", data, "--json", tmp_path / "report.json")
+    text = " ".join(result.stdout.split())
+    assert "epoch 2 of 5" in text
+    assert "very objects that the run was chosen on" in text
+    assert "seed 0" in text
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["selection"]["val"]["objects"] == 8
+    assert report["published"] is None
+    assert {"python", "torch", "mmref"} <= set(report["versions"])
 
 
 def test_json_on_stdout_is_one_document(run, data):
@@ -115,3 +89,56 @@ def test_help_holds_an_example():
     result = call("--help")
     assert result.exit_code == 0
     assert "mmref evaluate" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def persons(tmp_path_factory):
+    """RSTPReid in miniature: 8 persons a split, a picture and two captions each."""
+    root = tmp_path_factory.mktemp("sets") / "RSTPReid"
+    things = write_data(root.parent / "things", length=0, pixels=True)
+    (root / "imgs").mkdir(parents=True)
+    items = []
+    for number, line in enumerate(read_lines(things)):
+        (things / line["image"]).rename(root / "imgs" / line["image"])
+        items.append(
+            {
+                "id": number,
+                "img_path": line["image"],
+                "captions": line["captions"],
+                "split": line["split"],
+            }
+        )
+    (root / "data_captions.json").write_text(json.dumps(items))
+    return root
+
+
+@pytest.fixture(scope="module")
+def person_run(persons, tmp_path_factory):
+    return write_run(persons, tmp_path_factory.mktemp("runs") / "run", kind="compact")
+
+
+def read_lines(folder):
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_published_figures_stand_beside_the_test_split(person_run, persons, tmp_path):
+    source, target = f"rstpreid:{persons}", tmp_path / "report.json"
+    result = call(person_run, "--data", source, "--split", "test", "--json", target)
+    assert result.exception is None
+    text = " ".join(result.stdout.split())
+    assert "RSTPReid, test, text to image: as published, and this run" in text
+    assert "8 objects instead of 200" in text
+    assert "picks its epoch on the test split" in text
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert len(json.loads(target.read_text())["published"]["rows"]) == 11
+    without = call(person_run, "--data", source, "--split", "test", "--no-published")
+    assert "as published" not in without.stdout
+
+
+def test_beside_val_they_are_shown_when_asked_for(person_run, persons):
+    plain = call(person_run, "--data", persons)
+    assert "as published" not in plain.stdout
+    assert "--published" in plain.stdout
+    asked = call(person_run, "--data", persons, "--published")
+    assert "as published" in asked.stdout
+    assert "this run's are of val" in " ".join(asked.stdout.split())

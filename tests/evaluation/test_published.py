@@ -2,18 +2,17 @@ import json
 
 import pytest
 
+from mmref.data.published_counts import PUBLISHED, Counts
 from mmref.evaluation.published import (
-    NAMES,
     NOT_STATED,
-    TEST_SIZES,
-    SplitSize,
+    SETS,
     beside,
     differences,
     published_for,
 )
 
 
-@pytest.mark.parametrize("format", NAMES)
+@pytest.mark.parametrize("format", SETS)
 def test_every_set_has_every_method_with_a_recall(format):
     rows = published_for(format)
     assert len(rows) == 11
@@ -24,9 +23,9 @@ def test_every_set_has_every_method_with_a_recall(format):
 
 
 def test_figures_are_those_of_the_right_set():
-    irra = {name: published_for(name)[3] for name in NAMES}
-    assert [irra[name].figures["R@1"] for name in NAMES] == [73.38, 63.46, 60.20]
-    assert [irra[name].figures["mAP"] for name in NAMES] == [66.13, 38.06, 47.17]
+    irra = {name: published_for(name)[3] for name in SETS}
+    assert [irra[name].figures["R@1"] for name in SETS] == [73.38, 63.46, 60.20]
+    assert [irra[name].figures["mAP"] for name in SETS] == [66.13, 38.06, 47.17]
     paper = published_for("icfg-pedes")[2]
     assert paper.figures == {"R@1": 63.50, "R@10": 83.73}
 
@@ -41,9 +40,9 @@ def test_what_is_not_known_says_so_and_nothing_is_blank():
 
 
 def test_what_differs_is_said():
-    whole = TEST_SIZES["icfg-pedes"]
+    whole = PUBLISHED["icfg-pedes"].parts["test"]
     assert differences("icfg-pedes", "test", whole) == []
-    (line,) = differences("icfg-pedes", "test", SplitSize(1000, 19_800, 19_848))
+    (line,) = differences("icfg-pedes", "test", Counts(1000, 19_800, 19_848))
     assert "19,800 images instead of 19,848" in line
     assert "captions" not in line
     (line,) = differences("icfg-pedes", "val", whole)
@@ -51,8 +50,8 @@ def test_what_differs_is_said():
 
 
 def test_other_sets_have_none():
-    assert beside("manifest", "test", SplitSize(1, 1, 1)) is None
-    found = beside("rstpreid", "test", SplitSize(200, 1000, 2000))
+    assert beside("manifest", "test", Counts(1, 1, 1)) is None
+    found = beside("rstpreid", "test", Counts(200, 1000, 2000))
     assert found["set"] == "RSTPReid"
     assert found["remarks"] == [found["remarks"][-1]]
     assert "picks its epoch on the test split" in found["remarks"][0]

@@ -18,6 +18,7 @@ VERBS = (
     "synth",
     "train",
     "evaluate",
+    "compare",
     "inspect",
     "ablate",
     "index",

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from mmref.data.dataset import RetrievalDataset, split_name
+from mmref.data.published_counts import Counts
 from mmref.environment import describe_environment
 from mmref.errors import DataError
 from mmref.evaluation.classes import describe_classes, evaluate_classes
 from mmref.evaluation.encoding import EncodedSplit, Progress, encode_split
-from mmref.evaluation.published import SplitSize, beside
+from mmref.evaluation.published import beside
 from mmref.evaluation.report import Report
 from mmref.evaluation.selection import recorded_selection
 from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
@@ -102,7 +103,7 @@ def evaluate(
     objects = len(np.unique(main.objects))
     spans = {way: _intervals(figures, bootstrap, seed) for way, figures in found.items()}
     gain = _gain(plain, main, bootstrap, seed) if plain and spans["t2i"] else None
-    size = SplitSize(objects, main.gallery, main.queries)
+    size = Counts(objects, main.gallery, main.queries)
     return Report(
         dataset=dataset.name,
         split=split_name(split),
@@ -116,7 +117,7 @@ def evaluate(
         ci95=spans["t2i"],
         i2t_ci95=spans.get("i2t"),
         gain=gain,
-        refinement=_describe(refiner),
+        refinement=describe_refinement(refiner),
         controls=_controls(texts, images, asked, held, ties) if controls else None,
         ties=ties,
         tolerance=TOLERANCE,
@@ -132,12 +133,12 @@ def evaluate(
         selection=recorded_selection(getattr(model, "path", None)),
         published=beside(dataset.format, split_name(split), size),
         figures=found,
-        **_environment(model),
+        **environment_of(model),
     )
 
 
-def _environment(model: MMRef) -> dict[str, Any]:
-    """Versions, and the machine with the device that encoded."""
+def environment_of(model: MMRef) -> dict[str, Any]:
+    """``versions``, and the ``machine`` with the device that encodes (JSON)."""
     found = describe_environment()
     device = getattr(model, "device", torch.device("cpu"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -162,7 +163,13 @@ def _classes(
     return describe_classes(found, plain, resamples, seed)
 
 
-def _describe(refiner: Refiner | None) -> dict[str, Any]:
+def describe_refinement(refiner: Refiner | None) -> dict[str, Any]:
+    """Form, weight, temperature and kept entries, as reports hold them (JSON).
+
+    Example:
+        >>> describe_refinement(None)["form"] is None
+        True
+    """
     if refiner is None:
         return {"form": None, "weight": 0.0, "temperature": None, "kept": None}
     return {

@@ -11,27 +11,16 @@ Example:
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from mmref.data.published_counts import PUBLISHED, Counts
 
 NOT_STATED = "not stated"
 CAUTION = "Public code of the field picks its epoch on the test split, which raises its figures."
 COLUMNS = ("R@1", "R@10", "mAP")
 
 
-class SplitSize(NamedTuple):
-    """How large a published test split is."""
-
-    objects: int
-    images: int
-    captions: int
-
-
-NAMES = {"cuhk-pedes": "CUHK-PEDES", "icfg-pedes": "ICFG-PEDES", "rstpreid": "RSTPReid"}
-TEST_SIZES = {
-    "cuhk-pedes": SplitSize(1000, 3074, 6156),
-    "icfg-pedes": SplitSize(1000, 19_848, 19_848),
-    "rstpreid": SplitSize(200, 1000, 2000),
-}
+SETS = ("cuhk-pedes", "icfg-pedes", "rstpreid")
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class Published:
 
 @dataclass(frozen=True)
 class _Method:
-    """A row of the table: figures of CUHK-PEDES, ICFG-PEDES and RSTPReid in this order."""
+    """A row of the table: figures of the ``SETS`` in their order."""
 
     name: str
     recall: tuple[float, float, float]
@@ -119,9 +108,9 @@ def published_for(format: str) -> list[Published]:
         >>> published_for("manifest"), len(published_for("cuhk-pedes"))
         ([], 11)
     """
-    if format not in NAMES:
+    if format not in SETS:
         return []
-    place = list(NAMES).index(format)
+    place = SETS.index(format)
     rows = []
     for method in _METHODS:
         known = {"R@1": method.recall, "R@10": method.recall_10, "mAP": method.mean}
@@ -138,11 +127,11 @@ def published_for(format: str) -> list[Published]:
     return rows
 
 
-def differences(format: str, split: str, found: SplitSize) -> list[str]:
+def differences(format: str, split: str, found: Counts) -> list[str]:
     """Why figures of this copy and split are not of what the published ones are of.
 
     Args:
-        format: name of the reader; one of ``NAMES``.
+        format: name of the reader; one of ``SETS``.
         split: the evaluated split.
         found: its size.
 
@@ -150,16 +139,16 @@ def differences(format: str, split: str, found: SplitSize) -> list[str]:
         A sentence each; empty for the whole published test split.
 
     Example:
-        >>> differences("rstpreid", "test", SplitSize(200, 990, 1980))[0][:61]
+        >>> differences("rstpreid", "test", Counts(200, 990, 1980))[0][:61]
         'This copy differs from the published test split: 990 images i'
     """
     if split != "test":
         return [f"The published figures are of the test split; this run's are of {split}."]
-    wanted = TEST_SIZES[format]
+    wanted = vars(PUBLISHED[format].parts["test"])
     other = [
-        f"{mine:,} {name} instead of {theirs:,}"
-        for name, mine, theirs in zip(SplitSize._fields, found, wanted, strict=True)
-        if mine != theirs
+        f"{mine:,} {name} instead of {wanted[name]:,}"
+        for name, mine in vars(found).items()
+        if mine != wanted[name]
     ]
     if not other:
         return []
@@ -169,13 +158,13 @@ def differences(format: str, split: str, found: SplitSize) -> list[str]:
     ]
 
 
-def beside(format: str, split: str, found: SplitSize) -> dict[str, Any] | None:
+def beside(format: str, split: str, found: Counts) -> dict[str, Any] | None:
     """The published rows of a set and what must be said of them (JSON); None for other sets."""
     rows = published_for(format)
     if not rows:
         return None
     return {
-        "set": NAMES[format],
+        "set": PUBLISHED[format].title,
         "split": "test",
         "rows": [vars(row) for row in rows],
         "remarks": [*differences(format, split, found), CAUTION],

@@ -103,3 +103,31 @@ def published_table(published: Mapping[str, Any], own: Mapping[str, Any]) -> "Ta
             row["epoch"],
         )
     return table
+
+
+def compared_table(title: str, parts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> "Table":
+    """Figures of two runs and their difference, a section for each way to search.
+
+    Args:
+        title: above it.
+        parts: label -> figure -> first, second, difference, low, high, p_value.
+    """
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in ("A", "B", "B - A", "95 % from", "95 % to", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, part in parts.items():
+        table.add_section()
+        for name, found in part.items():
+            tested = found["p_value"] is not None
+            table.add_row(
+                f"{label}, {name}",
+                f"{found['first']:.1f}",
+                f"{found['second']:.1f}",
+                f"{found['difference']:+.1f}",
+                *(f"{found[k]:+.1f}" if tested else "-" for k in ("low", "high")),
+                f"{found['p_value']:.2g}" if tested else "-",
+            )
+    return table
