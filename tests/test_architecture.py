@@ -20,7 +20,7 @@ NAMES = [str(file.relative_to(SOURCE)) for file in FILES]
 ROOMS = (
     ("_version",),
     ("errors",),
-    ("files", "environment"),
+    ("files", "environment", "recipes"),
     ("config",),
     ("data",),
     ("metrics",),

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mmref.errors import ConfigError, PathError
+from mmref.errors import ConfigError
+from mmref.recipes import read_settings
 
 
 class _Settings(BaseModel):
@@ -20,8 +21,35 @@ class _Settings(BaseModel):
 class EncoderSettings(_Settings):
     """The dual encoder."""
 
-    kind: Literal["compact", "features"] = Field(
-        "compact", description="compact: pixels, from scratch; features: precomputed vectors"
+    kind: Literal["compact", "features", "clip"] = Field(
+        "compact",
+        description="compact: pixels, from scratch; features: precomputed vectors; "
+        "clip: a CLIP or SigLIP checkpoint",
+    )
+    checkpoint: str = Field(
+        "openai/clip-vit-base-patch16",
+        min_length=1,
+        description="clip: a folder with a checkpoint, or a hub id",
+    )
+    frozen_image_layers: int = Field(
+        0,
+        ge=-1,
+        description="clip: what stays of the image tower: 0 nothing; n: embeddings and the lowest "
+        "n blocks; -1: all of it",
+    )
+    frozen_text_layers: int = Field(0, ge=-1, description="clip: the same of the text tower")
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="clip: rank of adapters, which then learn alone; 0: none"
+    )
+    lora_alpha: float = Field(16.0, gt=0, description="clip: adapters count alpha / rank times")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="clip: of the adapters' input")
+    gradient_checkpointing: bool = Field(
+        False, description="clip: blocks are computed again in the backward pass: less memory"
+    )
+    long_captions: Literal["cut", "split"] = Field(
+        "cut",
+        description="clip: captions beyond the text tower's length are cut, or split into "
+        "sentences whose vectors are averaged",
     )
     block: int = Field(
         256,
@@ -30,8 +58,8 @@ class EncoderSettings(_Settings):
         description="numbers in each of the closed-form part's two blocks; 0: none",
     )
     deep: int = Field(256, ge=0, le=4096, description="numbers of the deep part; 0: none")
-    image_height: int = Field(64, ge=16, le=512, description="compact: input height in pixels")
-    image_width: int = Field(64, ge=16, le=512, description="compact: input width in pixels")
+    image_height: int = Field(64, ge=16, le=1024, description="input height in pixels")
+    image_width: int = Field(64, ge=16, le=1024, description="input width in pixels")
     width: int = Field(32, ge=8, le=512, description="compact: channels of the first stage")
     slots: int = Field(24, ge=1, le=256, description="compact: places the net looks at")
     slot_dropout: float = Field(0.3, ge=0, lt=1, description="compact: share of slots dropped")
@@ -146,16 +174,28 @@ class TrainingSettings(_Settings):
 
     epochs: int = Field(8, ge=0, le=10_000)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(1e-4, gt=0, description="of the parts with a closed-form start")
-    deep_learning_rate: float = Field(1e-2, gt=0, description="of the parts from scratch")
+    learning_rate: float = Field(
+        1e-4, gt=0, description="of the parts with a closed-form start, and of what is pre-trained"
+    )
+    deep_learning_rate: float = Field(
+        1e-2, gt=0, description="of the parts from scratch; clip: of new modules"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="clip: the rate of each block to that of the one above"
+    )
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     gradient_clip: float = Field(1.0, gt=0)
     average: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
     word_dropout: float = Field(0.0, ge=0, lt=1)
     remix: float = Field(0.0, ge=0, le=1, description="share of captions re-mixed by phrases")
-    augment: bool = Field(True, description="compact: crop, colour, erasing; flips by flip")
-    flip: bool = Field(False, description='compact: mirror images, never for "left" or "right"')
+    augment: bool = Field(True, description="of pixels, by augmentation; flips by flip")
+    augmentation: Literal["affine", "crop"] = Field(
+        "affine",
+        description="affine: shift, zoom, light, erasing; crop: pad 10, random crop, erasing, "
+        "as CLIP is fine-tuned for persons",
+    )
+    flip: bool = Field(False, description='mirror images, never for "left" or "right"')
     patience: int = Field(0, ge=0, description="epochs without a better validation mAP; 0: all")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(0, ge=0)
@@ -183,6 +223,7 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
+        self._check_clip()
         if self.references.reconstruction_weight > 0 and self.references.fusion_weight == 0:
             raise ValueError("references.reconstruction_weight needs references.fusion_weight > 0")
         if not self.references.learned:
@@ -198,6 +239,22 @@ class Settings(_Settings):
                     f"references.kind {self.references.kind} has nothing that learns: set {idle}"
                 )
         return self
+
+    def _check_clip(self) -> None:
+        encoder = self.encoder
+        if encoder.kind != "clip":
+            return
+        if self.training.word_dropout > 0:
+            raise ValueError(
+                "training.word_dropout drops words, and clip reads pieces of words: set it to 0"
+            )
+        learnt = self.references.learned and self.references.fusion_weight > 0
+        whole = encoder.frozen_image_layers == encoder.frozen_text_layers == -1
+        if whole and not (learnt or self.loss.identity_weight or self.loss.cmpc_weight):
+            raise ValueError(
+                "encoder.frozen_image_layers and encoder.frozen_text_layers are both -1, so "
+                "nothing would learn: free a block, or set references.fusion_weight"
+            )
 
     def base_objective(self) -> "Settings":
         """The same without anything that joins captions of one object: the baseline.
@@ -246,22 +303,16 @@ class Settings(_Settings):
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Settings":
-        """Read a YAML file; what it leaves out keeps its default.
+        """Read a YAML file or a recipe; what it leaves out keeps its default.
+
+        Args:
+            path: a file, or the name of a shipped recipe (``rstpreid``).
 
         Raises:
             PathError: the file is missing.
             ConfigError: it is not YAML of known settings.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise PathError(f"no settings file at {file}")
-        try:
-            tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(tree, dict) or not all(isinstance(v, dict) for v in tree.values()):
-            sections = ", ".join(cls.model_fields)
-            raise ConfigError(f"{file} must map sections ({sections}) to settings")
+        tree = read_settings(path, cls.model_fields)
         values = {f"{s}.{k}": v for s, keys in tree.items() for k, v in keys.items()}
         return cls().with_values(values)
 

@@ -25,10 +25,9 @@ def given_values(assignments: list[str]) -> dict[str, Any]:
 
 
 def keys_of(config: Path | None) -> set[str]:
-    """The dotted names that a settings file holds; none without a file."""
-    import yaml
+    """The dotted names that a settings file or recipe holds; none without one."""
+    from mmref.recipes import read_settings
 
     if config is None:
         return set()
-    tree = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    return {f"{section}.{key}" for section, keys in tree.items() for key in keys}
+    return {f"{section}.{key}" for section, keys in read_settings(config).items() for key in keys}
