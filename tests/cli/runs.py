@@ -71,8 +71,10 @@ def write_run(data, folder, *, kind="features", seed=0, refined=True, record=Tru
     else:
         images = torch.from_numpy(load_batch(part.image_paths, (16, 16)).pixels)
     encoder = new_encoder(settings.encoder, tokeniser, tokeniser.ids(captions), images)
-    vectors = torch.nn.functional.normalize(torch.randn(8, encoder.dimension), dim=1)
-    references = References(vectors, tuple(part.object_names), vectors.mean(0), vectors.mean(0), {})
+    objects = tuple(part.object_names)
+    drawn = torch.randn(len(objects), encoder.dimension)
+    vectors = torch.nn.functional.normalize(drawn, dim=1)
+    references = References(vectors, objects, vectors.mean(0), vectors.mean(0), {})
     choice = RefinementChoice("posterior", 1.0, 0.1, 4) if refined else None
     MMRef(encoder, settings, references, choice).save_pretrained(folder)
     if record:

@@ -21,6 +21,7 @@ VERBS = (
     "compare",
     "inspect",
     "ablate",
+    "transfer",
     "index",
     "search",
     "store",
