@@ -80,7 +80,7 @@ def pictures(folder, count, start=0):
 
 def contents(store):
     """All that a store says of its items but for their numbers: comparable between stores."""
-    items = store.items()
+    items = {item.place.path: item for item in store.items()}
     vectors = store.vectors([item.id for item in items.values()])
     return {
         path: (item.digest, item.place.size, hashlib.sha256(vector.tobytes()).hexdigest())

@@ -35,7 +35,9 @@ def test_a_folder_is_indexed_and_then_left_alone(pics, tmp_path):
     assert counts(index(pics, store)) == {"added": 7, "encoded": 7}
     assert counts(index(pics, store)) == {"unchanged": 7}
     with open_store(str(store)) as opened:
-        assert sorted(opened.items()) == sorted(map(str, pics.iterdir()))
+        assert sorted(item.place.path for item in opened.items()) == sorted(
+            map(str, pics.iterdir())
+        )
         item = opened.find(str(pics / "0003.png"))
         wanted = ColourModel().encode_image([_open(pics / "0003.png")])[0].numpy()
         np.testing.assert_allclose(opened.vectors([item.id])[0], wanted, atol=1e-6)
@@ -79,7 +81,7 @@ def test_changed_touched_moved_copied_and_removed_files_are_told_apart(pics, tmp
 
 def _ids(store):
     with open_store(str(store)) as opened:
-        return [(path, item.id) for path, item in opened.items().items()]
+        return [(item.place.path, item.id) for item in opened.items()]
 
 
 def test_without_prune_nothing_is_forgotten_and_prune_keeps_other_folders(pics, tmp_path):

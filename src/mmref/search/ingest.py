@@ -6,7 +6,6 @@ unknown content is decoded by threads, encoded in batches, and written one trans
 so that a kill at any moment costs at most the batches under way and the next run goes on there.
 """
 
-import hashlib
 import os
 import time
 from collections import deque
@@ -24,7 +23,16 @@ import torch
 from mmref.data.images import default_workers, image_array, load_image
 from mmref.errors import DataError, ImageError, PathError
 from mmref.search.listing import Found, Listing, Source, list_images
-from mmref.search.records import Changes, Item, Model, Place, Record, RunIdentity, Skipped
+from mmref.search.records import (
+    Changes,
+    Item,
+    Model,
+    Place,
+    Record,
+    RunIdentity,
+    Skipped,
+    content_digest,
+)
 from mmref.search.stores.base import VectorStore, open_store
 
 BATCH = 64
@@ -163,10 +171,7 @@ class _Ingest:
         self.listing = listing
         self.report = IngestReport(skipped=list(listing.skipped), notes=listing.notes)
         self.seen = 0
-        self.known = store.items()
-        self.by_digest: dict[str, list[Item]] = {}
-        for item in self.known.values():
-            self.by_digest.setdefault(item.digest, []).append(item)
+        self.known = store.at([found.place.path for found in listing.found])
         self.moved: set[int] = set()
 
     # ------------------------------------------------------------------ reading
@@ -202,15 +207,15 @@ class _Ingest:
         if found.features is not None:
             old = self.known.get(place.path)
             vector = np.ascontiguousarray(found.features, dtype="<f4")
-            digest = _digest(vector.tobytes())
+            digest = content_digest(vector.tobytes())
             fresh = old is None or old.digest != digest
             return _Ready(found, digest, vector if fresh else None)
         try:
             if place.size > MAX_FILE_BYTES:
                 raise ImageError(f"larger than {MAX_FILE_BYTES >> 20} MB")
             content = Path(place.path).read_bytes()
-            digest = _digest(content)
-            if digest in self.by_digest:
+            digest = content_digest(content)
+            if self.store.find_digest(digest):
                 return _Ready(found, digest)
             return _Ready(found, digest, self._decoded(content))
         except ImageError as error:
@@ -242,7 +247,7 @@ class _Ingest:
             elif old is not None and old.digest == ready.digest:
                 self._keep(old, place, changes)
             else:
-                self._reuse(ready, old, changes, copies)
+                self._reuse(ready, old, changes, copies, fresh)
         changes.records += self._copied(copies)
         changes.records += self._encoded(fresh)
         if changes:
@@ -263,9 +268,18 @@ class _Ingest:
         old: Item | None,
         changes: Changes,
         copies: list[tuple[_Ready, Item]],
+        fresh: list[_Ready],
     ) -> None:
         """Known content at another path: moved when its old place is empty, else a copy."""
-        twins = self.by_digest[ready.digest]
+        twins = self.store.get(self.store.find_digest(ready.digest))
+        if not twins:  # its item has got another content since it was read
+            again = self._read(ready.found)
+            if again.pixels is not None:
+                fresh.append(again)
+            else:
+                reason = again.reason or "it changed while it was read: index again"
+                self.report.skipped.append(Skipped(ready.found.place.path, reason))
+            return
         for twin in twins:
             gone = twin.place.path not in self.listing and not os.path.lexists(twin.place.path)
             if old is None and gone and twin.id not in self.moved:
@@ -331,7 +345,8 @@ class _Ingest:
         listing, gone = self.listing, []
         folders = tuple(listing.folders)
         unread = tuple(skip.path for skip in listing.skipped if skip.path.endswith(os.sep))
-        for path, item in self.known.items():
+        for item in self.store.items():
+            path = item.place.path
             if path in listing or item.id in self.moved or path.startswith(unread):
                 continue
             if path.startswith(folders):
@@ -348,10 +363,6 @@ def _results(waiting: list[_Ready | Future[_Ready]]) -> list[_Ready]:
     return [one if isinstance(one, _Ready) else one.result() for one in waiting]
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def file_digest(path: str | Path) -> str:
     """The digest of a file's content as stores keep it, 32 hexadecimal digits.
 
@@ -359,6 +370,6 @@ def file_digest(path: str | Path) -> str:
         PathError: the file cannot be read.
     """
     try:
-        return _digest(Path(path).read_bytes())
+        return content_digest(Path(path).read_bytes())
     except OSError as error:
         raise PathError(f"cannot read {path}: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """The values that pass between ingest, stores and the search engine."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
@@ -206,6 +207,16 @@ class Candidates:
     ids: npt.NDArray[np.int64]
     scores: Vector
     profiles: Arrays
+
+
+def content_digest(content: bytes) -> str:
+    """The digest of a file's content, or a vector's, as stores keep it: 32 hexadecimal digits.
+
+    Example:
+        >>> content_digest(b"")
+        'cae66941d9efbd404e4d88758ea67670'
+    """
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from mmref.errors import PathError, StoreError, StoreMismatchError
 from mmref.search.records import Changes, Place, Record, RunIdentity
-from mmref.search.stores import cache, schema, vector_index
+from mmref.search.stores import base_files, cache, schema
 from mmref.search.stores.base import open_store
 from mmref.search.stores.local import LocalStore
 
@@ -39,6 +39,11 @@ def folder(tmp_path):
         store.apply(Changes(records(vectors(50))))
         store.finish()
     return tmp_path / "s"
+
+
+def asked(store, sql):
+    with store.database.reading() as session:
+        return session.query(sql)
 
 
 def near(store, query, count=5):
@@ -113,7 +118,7 @@ def test_the_cache_is_written_anew_when_too_much_changed(folder, monkeypatch):
     before = {entry.name for entry in folder.glob("cache-*")}
     with LocalStore(str(folder), RUN) as writer:
         writer.apply(Changes(records(vectors(6, seed=1), start=50)))
-        writer.cache.rewrite(at_least=3)
+        writer._rewrite_cache(at_least=3)
         after = {entry.name for entry in folder.glob("cache-*")}
         assert len(after) == 1
         assert after != before
@@ -155,7 +160,7 @@ def damage_codes(cached):
     [damage_missing, damage_cut, damage_stamp, damage_bytes, damage_other_store, damage_codes],
 )
 def test_a_missing_or_damaged_cache_is_made_again(tmp_path, harm, monkeypatch):
-    monkeypatch.setattr(vector_index, "EXACT_ROWS", 900)
+    monkeypatch.setattr(base_files, "EXACT_ROWS", 900)
     made = vectors(1000)
     with LocalStore(str(tmp_path / "s"), RUN) as store:
         store.apply(Changes(records(made)))
@@ -240,7 +245,7 @@ def test_a_database_of_another_program(tmp_path):
 
 def test_a_damaged_vector_is_noticed(folder):
     database = sqlite3.connect(folder / "store.sqlite")
-    database.execute("UPDATE items SET vector = x'00' WHERE id = 3")
+    database.execute("UPDATE vectors_1 SET vector = x'00' WHERE id = 3")
     database.commit()
     database.close()
     shutil.rmtree(next(folder.glob("cache-*")))
@@ -282,13 +287,13 @@ def test_a_killed_creation_is_taken_up_again(tmp_path):
 
 def test_a_full_disk_leaves_the_store_as_it_was(folder):
     with LocalStore(str(folder), RUN) as store:
-        pages = store.database.query("PRAGMA page_count")[0][0]
-        store.database.query(f"PRAGMA max_page_count = {pages + 2}")
+        (pages,) = store.database.db.execute("PRAGMA page_count").fetchone()
+        store.database.db.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(StoreError, match="disk full"):
             store.apply(Changes(records(vectors(2000, seed=1), start=50)))
     with open_store(str(folder)) as store:
         check(store, vectors(50))
-        assert store.database.query("PRAGMA integrity_check")[0][0] == "ok"
+        assert store.verify() == []
 
 
 def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch):
@@ -331,10 +336,10 @@ def test_older_databases_are_brought_up_to_date_step_by_step(folder, monkeypatch
     ]
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
     with open_store(str(folder)) as store:
-        assert store.database.query("SELECT x FROM extra") == [(50,)]
-        assert store.database.query("SELECT DISTINCT grade FROM items") == [(5,)]
+        assert asked(store, "SELECT x FROM extra") == [(50,)]
+        assert asked(store, "SELECT DISTINCT grade FROM items") == [(5,)]
         check(store, vectors(50))
-    monkeypatch.setattr(schema, "MIGRATIONS", steps[:1])
+    monkeypatch.setattr(schema, "MIGRATIONS", steps[:-1])
     with pytest.raises(StoreError, match="newer mmref"):
         open_store(str(folder))
 
@@ -346,7 +351,7 @@ def test_a_migration_that_fails_changes_nothing(folder, monkeypatch):
         open_store(str(folder))
     monkeypatch.undo()
     with open_store(str(folder)) as store:
-        assert store.database.query("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+        assert asked(store, "SELECT name FROM sqlite_master WHERE name = 'extra'") == []
 
 
 def test_readers_see_whole_generations_while_a_writer_adds(folder):
@@ -369,7 +374,7 @@ def test_readers_see_whole_generations_while_a_writer_adds(folder):
     with LocalStore(str(folder), RUN) as store:
         for start in range(0, 400, 40):
             store.apply(Changes(records(made[start : start + 40], start=50 + start)))
-            store.cache.rewrite(at_least=60)
+            store._rewrite_cache(at_least=60)
     done.set()
     for reader in readers:
         reader.join()

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from mmref.search.stores import vector_index
-from mmref.search.stores.vector_index import Snapshot, read_base, top_rows, write_base
+from mmref.search.records import RunIdentity
+from mmref.search.stores import base_files
+from mmref.search.stores.base_files import read_base, write_base
+from mmref.search.stores.rows import Block, Head
+from mmref.search.stores.vector_index import Snapshot, top_rows
 
 
 def clustered(count, dimension, seed=0, clusters=40):
@@ -13,22 +16,27 @@ def clustered(count, dimension, seed=0, clusters=40):
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
+def block_of(ids, vectors, values):
+    return Block(np.asarray(ids), vectors, {"dense": values}, [{"n": int(n)} for n in ids])
+
+
 def base_of(folder, vectors):
     folder.mkdir()
+    run = RunIdentity("run", "ab", "compact", vectors.shape[1], None, None, "")
+    head = Head("store", 3, run, "fp32", 1, [("dense", "<f4", 1)], True)
     ids = 10 * np.arange(len(vectors)) + 1
-    profiles = {"dense": np.arange(len(vectors), dtype=np.float32)[:, None]}
-    layout = [("dense", "<f4", 1)]
-    rows = [
-        (ids[s : s + 70], vectors[s : s + 70], {"dense": profiles["dense"][s : s + 70]})
+    values = np.arange(len(vectors), dtype=np.float32)[:, None]
+    blocks = [
+        block_of(ids[s : s + 70], vectors[s : s + 70], values[s : s + 70])
         for s in range(0, len(vectors), 70)
     ]
-    write_base(folder, "store", 3, len(vectors), vectors.shape[1], layout, rows)
-    return read_base(folder, "store", vectors.shape[1], layout)
+    write_base(folder, head, len(vectors), blocks)
+    return read_base(folder, head)
 
 
 @pytest.mark.parametrize("dimension", [16, 33, 6])
 def test_codes_find_what_exact_search_finds(tmp_path, monkeypatch, dimension):
-    monkeypatch.setattr(vector_index, "EXACT_ROWS", 2000)
+    monkeypatch.setattr(base_files, "EXACT_ROWS", 2000)
     made = clustered(4000, dimension)
     base = base_of(tmp_path / "b", made)
     assert base.codes is not None
@@ -48,14 +56,14 @@ def test_codes_find_what_exact_search_finds(tmp_path, monkeypatch, dimension):
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_snapshot_advances(tmp_path, monkeypatch, exact):
-    monkeypatch.setattr(vector_index, "EXACT_ROWS", 10**6 if exact else 1000)
+    monkeypatch.setattr(base_files, "EXACT_ROWS", 10**6 if exact else 1000)
     made = clustered(1500, 16)
     snapshot = Snapshot.of(base_of(tmp_path / "b", made))
     gone = snapshot.base.ids[:1300].tolist()
     changed = np.array([snapshot.base.ids[1400], 99_999])
     fresh = clustered(2, 16, seed=5)
-    profiles = {"dense": np.float32([[-1], [-2]])}
-    later = snapshot.advanced(4, gone, changed, fresh, profiles)
+    rows = block_of(changed, fresh, np.float32([[-1], [-2]]))
+    later = snapshot.advanced(4, gone, rows)
     assert len(later) == 201
     assert later.stale_rows == 1301 + 2
     got = later.candidates(fresh[0], 500)
@@ -63,9 +71,8 @@ def test_a_snapshot_advances(tmp_path, monkeypatch, exact):
     assert got.ids[0] == changed[0]
     assert got.profiles["dense"][0, 0] == -1
     assert not set(gone) & set(got.ids.tolist())
-    again = later.advanced(
-        5, [99_999], *(later.ids[:0], later.vectors[:0]), {"dense": profiles["dense"][:0]}
-    )
+    none = block_of([], fresh[:0], np.zeros((0, 1), np.float32))
+    again = later.advanced(5, [99_999], none)
     assert len(again) == 200
     assert len(snapshot) == 1500
 

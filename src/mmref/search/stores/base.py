@@ -160,7 +160,7 @@ class VectorStore(View, Protocol):
 class Opener(Protocol):
     """Opens the stores of one scheme."""
 
-    def __call__(
+    def __call__(  # noqa: D102
         self, uri: str, writer: RunIdentity | None, storage: str | None, /
     ) -> VectorStore: ...
 

@@ -1,36 +1,34 @@
-"""The SQLite database of a local store: opening, transactions, errors, vectors as blobs."""
+"""The SQLite database of a local store: connections, transactions, errors.
+
+Each reading has a connection of its own and one generation; the writer has another. Connections
+are kept for the next reading.
+"""
 
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mmref.errors import PathError, StoreError
-from mmref.search.records import Arrays, Vector
+from mmref.search.filters import SQL_FUNCTIONS
 from mmref.search.stores import schema
-from mmref.search.stores.vector_index import Ids, Layout
 
 FILE = "store.sqlite"
-_BLOCK_ROWS = 4096
-_SQL_VARIABLES = 500
 _PAGE_BYTES = 16384
 _WAIT_SECONDS = 30
 
 
 class Database:
-    """One connection, shared by the threads of this process behind a lock.
+    """The connections to one database.
 
     Args:
         folder: the store's folder.
         name: the store's address, for messages.
-        writable: whether this connection is the writer's.
+        writable: whether this process is the writer.
 
     Raises:
         PathError: there is no store.
@@ -40,52 +38,78 @@ class Database:
     def __init__(self, folder: Path, name: str, writable: bool) -> None:
         self.name = name
         self.guard = threading.RLock()
+        self.file = folder / FILE
+        self.writable = writable
         self._db: sqlite3.Connection | None = None
-        file = folder / FILE
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
         if not writable:
-            _require_store(folder, file)
+            _require_store(folder, self.file)
+        self._frozen = not writable and not os.access(folder, os.W_OK)
         try:
             with self.reported():
-                self._db = self._connect(file, writable)
-                if schema.version(self._db) < len(schema.MIGRATIONS):
-                    schema.migrate(self._db, name)
+                self._db = db = self._connect()
+                schema.check(db, name)
+                self._require_whole(db)
+                if schema.version(db) < len(schema.MIGRATIONS):
+                    if self._frozen:
+                        raise StoreError(
+                            f"{name} was made by an older mmref and cannot be written: bring it "
+                            "up to date with mmref store info where it can be"
+                        )
+                    schema.migrate(db, name)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self, file: Path, writable: bool) -> sqlite3.Connection:
-        size = file.stat().st_size if file.exists() else 0
-        frozen = not writable and not os.access(file.parent, os.W_OK)
-        mode = "immutable=1" if frozen else "mode=rwc" if writable else "mode=rw"
-        self._db = db = sqlite3.connect(
-            f"{file.absolute().as_uri()}?{mode}",
+    def _connect(self) -> sqlite3.Connection:
+        log = self.file.with_name(f"{self.file.name}-wal")
+        folded = not log.exists() or log.stat().st_size == 0
+        mode = "mode=rwc" if self.writable else "mode=rw"
+        if self._frozen:
+            mode = "immutable=1" if folded else "mode=ro"
+        db = sqlite3.connect(
+            f"{self.file.absolute().as_uri()}?{mode}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
             timeout=_WAIT_SECONDS,
         )
-        schema.check(db, self.name)
-        if not frozen:
-            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new database alone
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-        log = file.with_name(f"{file.name}-wal")
+        try:
+            for function, call in SQL_FUNCTIONS.items():
+                db.create_function(function, 1, call, deterministic=True)
+            if not self._frozen:
+                schema.check(db, self.name)
+                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new database alone
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _require_whole(self, db: sqlite3.Connection) -> None:
+        log = self.file.with_name(f"{self.file.name}-wal")
         if not log.exists() or log.stat().st_size == 0:
             pages = db.execute("PRAGMA page_count").fetchone()[0]
+            size = self.file.stat().st_size if self.file.exists() else 0
             if pages * db.execute("PRAGMA page_size").fetchone()[0] > size > 0:
                 raise sqlite3.DatabaseError("the file is cut short")
-        return db
 
     @property
     def db(self) -> sqlite3.Connection:
-        """The open connection."""
+        """The writer's connection."""
         if self._db is None:
             raise StoreError(f"{self.name} is closed")
         return self._db
 
     def close(self) -> None:
-        """Close the connection; the log is folded into the database."""
+        """Close the connections; the log is folded into the database."""
         with self.guard:
+            self._closed = True
+            for db in self._idle:
+                db.close()
+            self._idle.clear()
             if self._db is not None:
                 self._db.close()
                 self._db = None
@@ -96,116 +120,107 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            text = str(error)
-            if "full" in text or "disk I/O" in text:
-                raise StoreError(
-                    f"{self.name} cannot be written, is the disk full? ({text}): make room and "
-                    "run the same command again; what was written before is safe"
-                ) from error
-            if "locked" in text or "busy" in text:
-                raise StoreError(f"{self.name} is busy: try again in a moment") from error
-            if "readonly" in text or "unable to open" in text:
-                raise PathError(f"{self.name} cannot be opened or written ({text})") from error
-            raise StoreError(
-                f"{self.name} is damaged ({text}): move that folder away and index again: "
-                "mmref index RUN IMAGES... --store NEW"
-            ) from error
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> StoreError | PathError:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            return StoreError(
+                f"{self.name} cannot be written, is the disk full? ({text}): make room and "
+                "run the same command again; what was written before is safe"
+            )
+        if "locked" in text or "busy" in text:
+            return StoreError(f"{self.name} is busy: try again in a moment")
+        if "readonly" in text or "unable to open" in text:
+            return PathError(f"{self.name} cannot be opened or written ({text})")
+        return StoreError(
+            f"{self.name} is damaged ({text}): move that folder away and index again: "
+            "mmref index RUN IMAGES... --store NEW"
+        )
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator["Session"]:
         """A write transaction: all of the block or nothing of it."""
-        with self._within("BEGIN IMMEDIATE") as db:
-            yield db
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A read transaction: all queries of the block see one generation."""
-        with self._within("BEGIN") as db:
-            yield db
-
-    @contextmanager
-    def _within(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self.guard, self.reported():
-            self.db.execute(begin)
+            self.db.execute("BEGIN IMMEDIATE")
             try:
-                yield self.db
+                yield Session(self.db, self.name)
                 self.db.execute("COMMIT")
             except BaseException:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def reading(self) -> Iterator["Session"]:
+        """A read transaction: all queries of the block see one generation."""
+        with self.reported():
+            db = self._taken()
+            try:
+                db.execute("BEGIN")
+                yield Session(db, self.name)
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                with self.guard:
+                    if self._closed:
+                        db.close()
+                    else:
+                        self._idle.append(db)
+
+    def _taken(self) -> sqlite3.Connection:
+        with self.guard:
+            if self._closed:
+                raise StoreError(f"{self.name} is closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def execute(self, sql: str) -> None:
+        """Run one statement outside of a transaction, such as VACUUM."""
+        with self.guard, self.reported():
+            self.db.execute(sql)
+
+
+class Session:
+    """One transaction.
+
+    Args:
+        db: the connection that is in it.
+        name: the store's address, for messages.
+    """
+
+    def __init__(self, db: sqlite3.Connection, name: str) -> None:
+        self.db = db
+        self.name = name
+
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of one query."""
-        with self.guard, self.reported():
-            return self.db.execute(sql, values).fetchall()
+        return self.db.execute(sql, values).fetchall()
 
-    def by_id(self, columns: str, ids: Sequence[int]) -> Iterator[Any]:
-        """Rows of these items, in any order; ``columns`` starts with id."""
-        for start in range(0, len(ids), _SQL_VARIABLES):
-            part = [int(number) for number in ids[start : start + _SQL_VARIABLES]]
-            marks = ",".join("?" * len(part))
-            yield from self.query(f"SELECT {columns} FROM items WHERE id IN ({marks})", part)
-
-    # ------------------------------------------------------------------ facts
+    def generation(self) -> int:
+        """Number of write transactions so far."""
+        rows = self.query("SELECT value FROM facts WHERE name = 'generation'")
+        return int(rows[0][0]) if rows else 0
 
     def facts(self) -> dict[str, Any]:
-        """The store's facts: ``store``, ``run``, ``generation``, ``layout``."""
+        """The store's facts: ``store``, ``run``, ``generation``, ``layout`` and so on."""
         rows = self.query("SELECT name, value FROM facts")
         try:
             return {name: json.loads(value) for name, value in rows}
         except ValueError as error:
             raise StoreError(f"{self.name} is damaged: its facts are not JSON") from error
 
-    def generation(self) -> int:
-        """Number of write transactions so far."""
-        return int(self.query("SELECT value FROM facts WHERE name = 'generation'")[0][0])
-
     def set_fact(self, name: str, value: Any) -> None:
-        """Write one fact."""
-        self.db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+        """Write one fact, or forget it (None)."""
+        if value is None:
+            self.db.execute("DELETE FROM facts WHERE name = ?", (name,))
+        else:
+            self.db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
-    def layout(self) -> Layout:
-        """The arrays of a stored profile; empty when there are none."""
-        return [(name, kind, int(width)) for name, kind, width in self.facts()["layout"] or ()]
-
-    # ------------------------------------------------------------------ vectors
-
-    def decoded(self, rows: Sequence[Any], dimension: int, layout: Layout) -> "Block":
-        """Rows of (id, vector, profile) as arrays.
-
-        Raises:
-            StoreError: a blob has not the length that it should have.
-        """
-        ids = np.array([row[0] for row in rows], dtype=np.int64)
-        vectors = self._stacked([row[1] for row in rows], np.dtype(np.float32), dimension)
-        profiles: Arrays = {}
-        start = 0
-        for name, kind, width in layout:
-            dtype = np.dtype(kind)
-            end = start + dtype.itemsize * width
-            profiles[name] = self._stacked([row[2][start:end] for row in rows], dtype, width)
-            start = end
-        return ids, vectors, profiles
-
-    def _stacked(self, blobs: list[bytes], dtype: np.dtype[Any], width: int) -> npt.NDArray[Any]:
-        if any(len(blob) != dtype.itemsize * width for blob in blobs):
-            raise StoreError(
-                f"{self.name} is damaged (a stored vector or profile has a wrong length): move "
-                "that folder away and index again: mmref index RUN IMAGES... --store NEW"
-            )
-        return np.frombuffer(b"".join(blobs), dtype).reshape(len(blobs), width)
-
-    def blocks(self, dimension: int, layout: Layout, after: int = -1) -> Iterator["Block"]:
-        """All vectors written after a generation, in blocks, by rising id."""
-        cursor = self.db.execute(
-            "SELECT id, vector, profile FROM items WHERE generation > ? ORDER BY id", (after,)
-        )
-        while rows := cursor.fetchmany(_BLOCK_ROWS):
-            yield self.decoded(rows, dimension, layout)
-
-
-Block = tuple[Ids, Vector, Arrays]
+    def images(self) -> int:
+        """Number of items."""
+        return int(self.query("SELECT images FROM totals")[0][0])
 
 
 def _require_store(folder: Path, file: Path) -> None:
@@ -220,37 +235,3 @@ def _require_store(folder: Path, file: Path) -> None:
         raise PathError(f"cannot read {file}: {error.strerror}") from error
     if empty:
         raise PathError(f"{folder} is an empty store: mmref index fills it")
-
-
-def joined(blocks: Iterable[Block], dimension: int, layout: Layout) -> Block:
-    """Blocks as one; zero rows when there are none."""
-    parts = list(blocks)
-    if not parts:
-        none = {name: np.zeros((0, width), np.dtype(kind)) for name, kind, width in layout}
-        return np.zeros(0, np.int64), np.zeros((0, dimension), np.float32), none
-    return (
-        np.concatenate([ids for ids, _, _ in parts]),
-        np.concatenate([vectors for _, vectors, _ in parts]),
-        {name: np.concatenate([p[name] for _, _, p in parts]) for name, _, _ in layout},
-    )
-
-
-def layout_of(profile: Mapping[str, npt.NDArray[Any]] | None) -> Layout:
-    """The arrays of one item's profile, by name."""
-    arrays = sorted((profile or {}).items())
-    return [(name, array.dtype.str, int(array.size)) for name, array in arrays]
-
-
-def encoded_profile(profile: Mapping[str, npt.NDArray[Any]] | None, layout: Layout) -> bytes:
-    """One item's profile as bytes.
-
-    Raises:
-        ValueError: it is not of the store's layout.
-    """
-    if layout_of(profile) != layout:
-        raise ValueError(f"a profile of {layout_of(profile)} does not fit {layout}")
-    return (
-        b"".join(np.ascontiguousarray(profile[name]).tobytes() for name, _, _ in layout)
-        if (profile)
-        else b""
-    )

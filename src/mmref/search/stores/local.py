@@ -1,40 +1,54 @@
 """The local store: a folder in which SQLite is the truth and all else is a cache.
 
 ======================  ===================================================================
-``store.sqlite``        items (path, size, time, digest, metadata, vector, profile), the run
+``store.sqlite``        items (path, size, time, digest, metadata), vectors, profiles, the run
 ``lock``                held by the one writer
 ``cache-GENERATION``    arrays and a FAISS index for quick search; may be deleted at any time
 ======================  ===================================================================
 """
 
 import fcntl
-import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
 
-from mmref.errors import PathError, StoreError, StoreMismatchError
+from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
 from mmref.files import PARTIAL_MARK, require_writable_folder
-from mmref.search.records import Candidates, Changes, Item, Place, Record, RunIdentity, Vector
+from mmref.search.filters import Filter
+from mmref.search.records import (
+    Arrays,
+    Candidates,
+    Changes,
+    Item,
+    Record,
+    RunIdentity,
+    Vector,
+)
 from mmref.search.stores.cache import Cache
-from mmref.search.stores.database import Database, encoded_profile, layout_of
-from mmref.search.stores.vector_index import Layout
+from mmref.search.stores.checks import Checks
+from mmref.search.stores.database import FILE, Database, Session
+from mmref.search.stores.local_migration import LocalMigration
+from mmref.search.stores.local_view import LocalView
+from mmref.search.stores.rows import Head, Layout, Rows, encoded_profile, layout_of, values_of
 
 LOCK = "lock"
-_ITEM = "id, path, size, mtime_ns, metadata, source, digest"
-_PLACE = "path = ?, size = ?, mtime_ns = ?, metadata = ?, source = ?"
 _UPSERT = """
-INSERT INTO items
-    (path, size, mtime_ns, metadata, source, digest, generation, vector, profile)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO items (path, size, mtime_ns, metadata, source, digest, generation)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET
     size = excluded.size, mtime_ns = excluded.mtime_ns, metadata = excluded.metadata,
-    source = excluded.source, digest = excluded.digest, generation = excluded.generation,
-    vector = excluded.vector, profile = excluded.profile
+    source = excluded.source, digest = excluded.digest, generation = excluded.generation
+RETURNING id
+"""
+# A filter may ask for any of these but the source, so a change of them is one of the item.
+_MOVE = """
+UPDATE items SET generation = ?, path = ?, size = ?, mtime_ns = ?, metadata = ?, source = ?
+WHERE id = ?
 """
 
 
@@ -44,14 +58,17 @@ class LocalStore:
     Args:
         uri: the folder.
         writer: the run that is going to write, or None to read only.
+        storage: how a new store keeps vectors.
 
     Raises:
         PathError: there is no store there, or the folder cannot be written.
+        UsageError: the store keeps vectors in another way.
         StoreMismatchError: another run made the store.
         StoreError: the store is damaged, of a newer version, or has another writer.
 
     Example:
         >>> import tempfile
+        >>> from mmref.search.records import Place
         >>> run = RunIdentity("flags", "ab12", "features", 2, None, None, "runs/flags")
         >>> place = Place("a", 0, 0, {"year": 1960}, "flags")
         >>> with LocalStore(tempfile.mkdtemp(), run) as store:
@@ -69,23 +86,28 @@ class LocalStore:
         self.folder = Path(uri).expanduser()
         self._lock: IO[bytes] | None = None
         self._database: Database | None = None
-        self._cache: Cache | None = None
+        self.cache = Cache(self.folder)
         try:
             if writer is not None:
                 self._prepare_folder()
                 self._lock = self._take_lock()
             self._database = Database(self.folder, uri, writer is not None)
             if writer is not None:
-                self._introduce(writer)
-            facts = self.database.facts()
-            if "run" not in facts:
+                self._introduce(writer, storage or "fp32")
+            with self._database.reading() as session:
+                head = Head.read(session)
+            if head is None:
                 raise PathError(f"{self.folder} is an empty store: mmref index fills it")
-            self._identity = RunIdentity.from_dict(facts["run"])
+            self._head = head
+            self._identity, self._storage = head.run, head.storage
             if writer is not None:
                 self._require_same_run(writer)
-            self._cache = Cache(
-                self.folder, self.database, facts["store"], self._identity.dimension
-            )
+            if storage not in (None, head.storage):
+                raise UsageError(
+                    f"{uri} keeps vectors as {head.storage}, not {storage}: leave --storage out, "
+                    f"or make it anew: mmref index RUN --store {uri} --reencode "
+                    f"--storage {storage}"
+                )
         except BaseException:
             self.close()
             raise
@@ -96,9 +118,9 @@ class LocalStore:
                 names = sorted(entry.name for entry in self.folder.iterdir())
             except OSError as error:
                 raise PathError(f"cannot read {self.folder}: {error.strerror}") from error
-            own = ("store.sqlite", "cache-", PARTIAL_MARK)
+            own = (FILE, "cache-", PARTIAL_MARK)
             foreign = [name for name in names if name != LOCK and not name.startswith(own)]
-            if foreign and "store.sqlite" not in names:
+            if foreign and FILE not in names:
                 raise PathError(
                     f"{self.folder} is not a store and holds other files ({foreign[0]}): "
                     "name a new or an empty folder"
@@ -119,15 +141,17 @@ class LocalStore:
             ) from None
         return handle
 
-    def _introduce(self, run: RunIdentity) -> None:
+    def _introduce(self, run: RunIdentity, storage: str) -> None:
         """Write the run's identity into a new store."""
-        if self.database.facts():
-            return
-        with self.database.transaction():
-            self.database.set_fact("store", uuid.uuid4().hex)
-            self.database.set_fact("run", run.as_dict())
-            self.database.set_fact("layout", None)
-            self.database.set_fact("generation", 0)
+        with self.database.reading() as session:
+            if session.facts():
+                return
+        with self.database.transaction() as session:
+            session.set_fact("store", uuid.uuid4().hex)
+            session.set_fact("run", run.as_dict())
+            session.set_fact("storage", storage)
+            session.set_fact("edition", 1)
+            session.set_fact("generation", 0)
 
     def _require_same_run(self, run: RunIdentity) -> None:
         difference = self._identity.difference(run)
@@ -135,8 +159,9 @@ class LocalStore:
             made = f"{self._identity.id} ({self._identity.path or 'path unknown'})"
             raise StoreMismatchError(
                 f"{self._uri} was made by the run {made}, not by {run.id}: {difference}; index "
-                f"with that run, or make a new store: mmref index {run.path or 'RUN'} IMAGES... "
-                "--store NEW"
+                f"with that run, encode it anew (mmref index {run.path or 'RUN'} --store "
+                f"{self._uri} --reencode), or make a new store: "
+                f"mmref index {run.path or 'RUN'} IMAGES... --store NEW"
             )
 
     @property
@@ -147,82 +172,116 @@ class LocalStore:
         return self._database
 
     @property
-    def cache(self) -> Cache:
-        """The cache over the database."""
-        if self._cache is None:
-            raise StoreError(f"{self._uri} is closed")
-        return self._cache
-
-    @property
     def uri(self) -> str:
         """The folder as it was given."""
         return self._uri
 
     @property
     def identity(self) -> RunIdentity:
-        """The run that made the store."""
+        """The run that made the store's vectors."""
         return self._identity
+
+    @property
+    def storage(self) -> str:
+        """How vectors are kept."""
+        return self._storage
+
+    # ------------------------------------------------------------------ reading
+
+    @contextmanager
+    def view(self) -> Iterator[LocalView]:
+        """One generation, the newest, to read from until the block ends."""
+        with self.database.reading() as session:
+            head = self._head
+            if session.generation() != head.generation:
+                head = self._newest(session)
+            yield LocalView(session, head, self.cache)
+
+    def _newest(self, session: Session) -> Head:
+        head = Head.read(session)
+        if head is None:
+            raise StoreError(f"{self._uri} is empty now: open it anew")
+        if head.run.difference(self._identity) is not None or head.storage != self._storage:
+            raise StoreMismatchError(
+                f"{self._uri} was encoded anew by the run {head.run.id} meanwhile: open it anew"
+            )
+        self._head = head
+        return head
+
+    @property
+    def generation(self) -> int:
+        """Number of write transactions so far."""
+        with self.view() as view:
+            return view.generation
 
     def __len__(self) -> int:
         """Number of items."""
-        return int(self.database.query("SELECT count(*) FROM items")[0][0])
+        with self.view() as view:
+            return len(view)
 
-    def info(self) -> dict[str, Any]:
-        """Plain facts, for ``mmref store info``."""
-        facts = self.database.facts()
-        layout = self.database.layout()
-        files = [file for file in self.folder.rglob("*") if file.is_file()]
-        return {
-            "store": self._uri,
-            "images": len(self),
-            "dimension": self._identity.dimension,
-            "run": self._identity.as_dict(),
-            "vector_bytes": 4 * self._identity.dimension,
-            "profile_bytes": sum(np.dtype(kind).itemsize * width for _, kind, width in layout),
-            "generation": facts["generation"],
-            "bytes": sum(file.stat().st_size for file in files),
-        }
-
-    def items(self) -> dict[str, Item]:
-        """Every item by its path."""
-        rows = self.database.query(f"SELECT {_ITEM} FROM items")
-        return {item.place.path: item for item in map(_item, rows)}
+    def items(self, after: int = 0) -> Iterator[Item]:
+        """Every item with an id above ``after``, by rising id, of one generation."""
+        with self.view() as view:
+            yield from view.items(after)
 
     def get(self, ids: Sequence[int]) -> list[Item]:
         """These items in this order; those that are gone are left out."""
-        found = {item.id: item for item in map(_item, self.database.by_id(_ITEM, ids))}
-        return [found[int(number)] for number in ids if int(number) in found]
+        with self.view() as view:
+            return view.get(ids)
 
     def find(self, name: str) -> Item | None:
         """The item of this path or, for a number, of this id."""
-        query = self.database.query
-        rows = query(f"SELECT {_ITEM} FROM items WHERE path = ?", (name,))
-        if not rows and name.isascii() and name.isdecimal() and len(name) < 19:
-            rows = query(f"SELECT {_ITEM} FROM items WHERE id = ?", (int(name),))
-        return _item(rows[0]) if rows else None
+        with self.view() as view:
+            return view.find(name)
+
+    def at(self, paths: Sequence[str]) -> dict[str, Item]:
+        """The items of these paths by path."""
+        with self.view() as view:
+            return view.at(paths)
 
     def find_digest(self, digest: str) -> list[int]:
         """Ids of the items with this content, rising."""
-        sql = "SELECT id FROM items WHERE digest = ? ORDER BY id"
-        return [int(row[0]) for row in self.database.query(sql, (digest,))]
+        with self.view() as view:
+            return view.find_digest(digest)
 
     def vectors(self, ids: Sequence[int]) -> Vector:
-        """Stored vectors, float32 [n, d].
+        """Stored vectors in this order, float32 [n, d]."""
+        with self.view() as view:
+            return view.vectors(ids)
 
-        Raises:
-            StoreError: an item is gone.
-        """
-        rows = {row[0]: row for row in self.database.by_id("id, vector", ids)}
-        missing = [number for number in ids if int(number) not in rows]
-        if missing:
-            raise StoreError(f"{self._uri} holds no item {missing[0]} any more")
-        wanted = [rows[int(number)] for number in ids]
-        return self.database.decoded(wanted, self._identity.dimension, [])[1]
+    def profiles(self, ids: Sequence[int]) -> Arrays:
+        """Stored profiles in this order, arrays [n, ...] by name."""
+        with self.view() as view:
+            return view.profiles(ids)
 
-    def candidates(self, vector: Vector, count: int) -> Candidates:
-        """The ``count`` items nearest to a unit vector by cosine, with their profiles."""
-        contiguous = np.ascontiguousarray(vector, dtype=np.float32)
-        return self.cache.snapshot().candidates(contiguous, count)
+    def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
+        """The items nearest to a unit vector by cosine, with their profiles."""
+        with self.view() as view:
+            return view.candidates(vector, count, where)
+
+    def info(self) -> dict[str, Any]:
+        """Plain facts, for ``mmref store info``."""
+        with self.database.reading() as session:
+            head, facts, images = self._newest(session), session.facts(), session.images()
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        return {
+            "store": self._uri,
+            "images": images,
+            "dimension": head.run.dimension,
+            "run": head.run.as_dict(),
+            "storage": head.storage,
+            "vector_bytes": head.coding.bytes,
+            "profile_bytes": head.profile_bytes,
+            "generation": head.generation,
+            "reencoding": facts["next"]["run"]["id"] if "next" in facts else None,
+            "bytes": sum(file.stat().st_size for file in files),
+        }
+
+    # ------------------------------------------------------------------ writing
+
+    def _require_writer(self) -> None:
+        if self._lock is None:
+            raise StoreError(f"{self._uri} was opened for reading")
 
     def apply(self, changes: Changes) -> None:
         """Write all of ``changes`` in one transaction.
@@ -230,43 +289,48 @@ class LocalStore:
         Raises:
             StoreError: the store was opened for reading, or the disk is full.
         """
-        if self._lock is None:
-            raise StoreError(f"{self._uri} was opened for reading")
-        with self.database.transaction() as db:
-            generation = self.database.generation() + 1
-            layout = self._layout(changes.records)
+        self._require_writer()
+        with self.database.transaction() as session:
+            head = self._newest(session)
+            table, generation = f"vectors_{head.edition}", head.generation + 1
+            layout = self._layout(session, head, changes.records)
             removed = [(int(number), generation) for number in changes.removed]
-            db.executemany("DELETE FROM items WHERE id = ?", [pair[:1] for pair in removed])
-            db.executemany("INSERT OR REPLACE INTO removed VALUES (?, ?)", removed)
-            db.executemany(
-                f"UPDATE items SET {_PLACE} WHERE id = ?",
-                [(*_values(place), int(number)) for number, place in changes.placed],
+            for owner in ("items", table):
+                session.db.executemany(
+                    f"DELETE FROM {owner} WHERE id = ?", [pair[:1] for pair in removed]
+                )
+            session.db.executemany("INSERT OR REPLACE INTO removed VALUES (?, ?)", removed)
+            session.db.executemany(
+                _MOVE,
+                [(generation, *values_of(place), int(number)) for number, place in changes.placed],
             )
-            db.executemany(
-                _UPSERT,
-                [
-                    (
-                        *_values(record.place),
-                        record.digest,
-                        generation,
-                        self._checked(record.vector).tobytes(),
-                        encoded_profile(record.profile, layout),
-                    )
-                    for record in changes.records
-                ],
-            )
-            self.database.set_fact("generation", generation)
+            packed = self._packed(head, changes.records)
+            for record, vector in zip(changes.records, packed, strict=True):
+                values = (*values_of(record.place), record.digest, generation)
+                (number,) = session.query(_UPSERT, values)[0]
+                profile = encoded_profile(record.profile, layout)
+                session.db.execute(
+                    f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)",
+                    (number, record.digest, vector, profile),
+                )
+            session.set_fact("generation", generation)
 
-    def _checked(self, vector: Vector) -> Vector:
-        if vector.shape != (self._identity.dimension,) or not np.isfinite(vector).all():
-            raise ValueError(f"a vector must be {self._identity.dimension} finite numbers")
-        return np.ascontiguousarray(vector, dtype=np.float32)
+    def _packed(self, head: Head, records: Sequence[Record]) -> list[bytes]:
+        dimension = head.run.dimension
+        for record in records:
+            if record.vector.shape != (dimension,) or not np.isfinite(record.vector).all():
+                raise ValueError(f"a vector must be {dimension} finite numbers")
+        if not records:
+            return []
+        vectors = np.stack([record.vector for record in records]).astype(np.float32)
+        return [row.tobytes() for row in head.coding.packed(vectors)]
 
-    def _layout(self, records: Sequence[Record]) -> Layout:
-        known = self.database.facts()["layout"]
-        if known is None and records:
-            self.database.set_fact("layout", layout_of(records[0].profile))
-        return self.database.layout()
+    def _layout(self, session: Session, head: Head, records: Sequence[Record]) -> Layout:
+        if head.known or not records:
+            return head.layout
+        layout = layout_of(records[0].profile)
+        session.set_fact("layout", layout)
+        return layout
 
     def finish(self) -> None:
         """Write the cache anew when too much of it is out of date.
@@ -274,19 +338,53 @@ class LocalStore:
         Raises:
             StoreError: it cannot be written; the items themselves are safe.
         """
+        self._require_writer()
+        self._rewrite_cache()
+
+    def _rewrite_cache(self, at_least: int | None = None) -> None:
         try:
-            self.cache.rewrite()
+            with self.database.reading() as session:
+                self.cache.rewrite(Rows(session, self._newest(session)), at_least)
         except (OSError, PathError, RuntimeError) as error:
             raise StoreError(
                 f"the items are all in {self._uri}, but its search index cannot be written "
                 f"({error}): make room and run the same command again"
             ) from error
 
+    def migration(self, run: RunIdentity, storage: str | None = None) -> LocalMigration:
+        """Begin to re-encode for another run, or take it up where it was left."""
+        self._require_writer()
+        return LocalMigration(self, run, storage or self._storage)
+
+    def changed_over(self, head: Head) -> None:
+        """Take note that the store's vectors are of another run now."""
+        self._head, self._identity, self._storage = head, head.run, head.storage
+
+    def verify(self, content: bool = False, repair: bool = False) -> list[str]:
+        """Check all that is stored; one line for each thing that is wrong."""
+        if repair:
+            self._require_writer()
+        return Checks(self).run(content, repair)
+
+    def compact(self) -> None:
+        """Rewrite the database and the cache without what was removed.
+
+        Raises:
+            StoreError: there is no room for a second copy; the store is as it was.
+        """
+        self._require_writer()
+        self._rewrite_cache(at_least=0)
+        with self.database.transaction() as session:
+            cached = self.cache.generation
+            session.db.execute("DELETE FROM removed WHERE generation <= ?", (cached,))
+            session.set_fact("forgotten", cached)
+            session.set_fact("generation", self._newest(session).generation + 1)
+        self.database.execute("VACUUM")
+        self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Give back files and locks."""
-        if self._cache is not None:
-            self._cache.close()
-            self._cache = None
+        self.cache.close()
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -304,13 +402,3 @@ class LocalStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _values(place: Place) -> tuple[str, int, int, str, str]:
-    metadata = json.dumps(place.metadata, ensure_ascii=False, sort_keys=True, default=str)
-    return (place.path, place.size, place.mtime_ns, metadata, place.source)
-
-
-def _item(row: Sequence[Any]) -> Item:
-    number, path, size, mtime_ns, metadata, source, digest = row
-    return Item(int(number), Place(path, size, mtime_ns, json.loads(metadata), source), digest)

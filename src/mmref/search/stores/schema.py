@@ -27,7 +27,39 @@ MIGRATIONS: list[tuple[str, ...]] = [
         "CREATE TABLE removed (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
         "CREATE INDEX removed_generation ON removed (generation)",
     ),
+    # Vectors leave the items, so that those of another run can stand beside them (editions), and
+    # the number of items is kept, for counting a million takes time.
+    (
+        """CREATE TABLE vectors_1 (
+            id INTEGER PRIMARY KEY,
+            digest TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            profile BLOB NOT NULL
+        )""",
+        "INSERT INTO vectors_1 SELECT id, digest, vector, profile FROM items",
+        "ALTER TABLE items DROP COLUMN vector",
+        "ALTER TABLE items DROP COLUMN profile",
+        "INSERT INTO facts SELECT 'edition', '1' FROM facts WHERE name = 'store'",
+        "INSERT INTO facts SELECT 'storage', '\"fp32\"' FROM facts WHERE name = 'store'",
+        "CREATE TABLE totals (images INTEGER NOT NULL)",
+        "INSERT INTO totals SELECT count(*) FROM items",
+        """CREATE TRIGGER items_more AFTER INSERT ON items
+            BEGIN UPDATE totals SET images = images + 1; END""",
+        """CREATE TRIGGER items_less AFTER DELETE ON items
+            BEGIN UPDATE totals SET images = images - 1; END""",
+    ),
 ]
+
+
+def edition_table(edition: int) -> str:
+    """The statement that makes the table of an edition's vectors.
+
+    Example:
+        >>> edition_table(2).splitlines()[0]
+        'CREATE TABLE IF NOT EXISTS vectors_2 ('
+    """
+    table = MIGRATIONS[1][0].replace("vectors_1", f"vectors_{edition}")
+    return table.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,153 @@
+"""Re-encoding of a local store: another run's vectors in a table beside those that serve.
+
+The table is filled item by item; a kill costs what was not written yet. At the end the new cache is
+written first, and then one transaction makes the new table, run and storage those of the store, so
+that readers find either the old vectors with the old cache or the new ones with the new.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmref.errors import PathError, StoreError
+from mmref.search.records import Encoded, Item, RunIdentity
+from mmref.search.stores import schema
+from mmref.search.stores.database import Session
+from mmref.search.stores.rows import ITEM, Head, Rows, encoded_profile, item_of, layout_of
+
+if TYPE_CHECKING:
+    from mmref.search.stores.local import LocalStore
+
+_BLOCK_ROWS = 512
+_PENDING = """
+FROM items i LEFT JOIN {table} v ON v.id = i.id AND v.digest = i.digest
+WHERE v.id IS NULL AND i.id > ?
+"""
+
+
+class LocalMigration:
+    """See :class:`mmref.search.stores.base.Migration`.
+
+    Args:
+        store: open for writing.
+        run: the new run.
+        storage: how the new vectors are kept.
+    """
+
+    def __init__(self, store: "LocalStore", run: RunIdentity, storage: str) -> None:
+        self._store = store
+        self._run = run
+        with store.database.transaction() as session:
+            facts = session.facts()
+            begun = facts.get("next")
+            if begun is not None and not self._same(begun, run, storage):
+                session.db.execute(f"DROP TABLE IF EXISTS vectors_{begun['edition']}")
+                begun = None
+            if begun is None:
+                edition = 1 + max(_editions(session))
+                session.db.execute(schema.edition_table(edition))
+                begun = {"run": run.as_dict(), "storage": storage, "edition": edition}
+                session.set_fact("next", begun)
+            self._edition = int(begun["edition"])
+
+    @staticmethod
+    def _same(begun: dict[str, Any], run: RunIdentity, storage: str) -> bool:
+        made = RunIdentity.from_dict(begun["run"])
+        return made.difference(run) is None and begun["storage"] == storage
+
+    def _head(self, session: Session) -> Head:
+        facts = session.facts()
+        begun = facts.get("next")
+        if begun is None or begun["edition"] != self._edition:
+            raise StoreError(f"{self._store.uri} is not being encoded anew any more")
+        return Head.of({**facts, "layout": None} | begun)
+
+    @property
+    def _table(self) -> str:
+        return f"vectors_{self._edition}"
+
+    def pending(self) -> Iterator[Item]:
+        """The items that have no vector of the new run yet, by rising id."""
+        columns = ", ".join(f"i.{name}" for name in ITEM.split(", "))
+        sql = f"SELECT {columns} {_PENDING.format(table=self._table)} ORDER BY i.id LIMIT ?"
+        after = 0
+        while True:
+            with self._store.database.reading() as session:
+                rows = session.query(sql, (after, _BLOCK_ROWS))
+            if not rows:
+                return
+            yield from map(item_of, rows)
+            after = int(rows[-1][0])
+
+    def write(self, encoded: Sequence[Encoded]) -> None:
+        """Write vectors and profiles of the new run, all or none.
+
+        Raises:
+            ValueError: a vector or profile is not of the run.
+            StoreError: the disk is full.
+        """
+        if not encoded:
+            return
+        with self._store.database.transaction() as session:
+            head = self._head(session)
+            layout = head.layout
+            if not head.known:
+                layout = layout_of(encoded[0].profile)
+                session.set_fact("next", session.facts()["next"] | {"layout": layout})
+            vectors = np.stack([one.vector for one in encoded]).astype(np.float32)
+            if vectors.shape[1:] != (head.run.dimension,) or not np.isfinite(vectors).all():
+                raise ValueError(f"a vector must be {head.run.dimension} finite numbers")
+            session.db.executemany(
+                f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)",
+                [
+                    (one.id, one.digest, row.tobytes(), encoded_profile(one.profile, layout))
+                    for one, row in zip(encoded, head.coding.packed(vectors), strict=True)
+                ],
+            )
+
+    def finish(self) -> None:
+        """Change over to the new run at one moment.
+
+        Raises:
+            StoreError: an item is still pending, or there is no room for the new index; the old
+                vectors serve on.
+        """
+        store, table = self._store, self._table
+        with store.database.transaction() as session:
+            head = self._head(session)
+            left = session.query(f"SELECT count(*) {_PENDING.format(table=table)}", (0,))[0][0]
+            if left:
+                raise StoreError(f"{left:,} images of {store.uri} are not encoded anew yet")
+            session.db.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT id FROM items)")
+        coming = head.following()
+        try:
+            with store.database.reading() as session:
+                base = store.cache.write(Rows(session, coming), coming)
+        except (OSError, PathError, RuntimeError) as error:
+            raise StoreError(
+                f"the new search index of {store.uri} cannot be written ({error}): make room and "
+                "run the same command again; the old one serves on"
+            ) from error
+        with store.database.transaction() as session:
+            facts = session.facts()
+            for name in ("run", "storage", "edition"):
+                session.set_fact(name, facts["next"][name])
+            session.set_fact("layout", facts["next"].get("layout"))
+            session.set_fact("next", None)
+            session.set_fact("generation", coming.generation)
+            session.db.execute(f"DROP TABLE vectors_{facts['edition']}")
+        store.changed_over(coming)
+        store.cache.tidy(base)
+
+    def discard(self) -> None:
+        """Forget what was made for the new run."""
+        with self._store.database.transaction() as session:
+            session.set_fact("next", None)
+            session.db.execute(f"DROP TABLE IF EXISTS {self._table}")
+
+
+def _editions(session: Session) -> list[int]:
+    names = session.query("SELECT name FROM sqlite_master WHERE name GLOB 'vectors_*'")
+    numbers = [row[0].removeprefix("vectors_") for row in names]
+    return [int(number) for number in numbers if number.isdecimal()]
