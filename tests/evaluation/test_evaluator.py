@@ -169,6 +169,7 @@ def test_how_and_with_what_it_was_measured(tmp_path):
     assert report.selection is None
     assert {"mmref", "python", "torch"} <= set(report.versions)
     assert report.machine["device"] == "cpu"
+    assert report.model["backbone"] == "compact"
     assert any("not recorded" in line for line in report.remarks())
     assert any(report.fingerprint[:12] in line for line in report.remarks())
     model.path = tmp_path / "run"

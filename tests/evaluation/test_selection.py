@@ -2,7 +2,10 @@ import json
 
 import pytest
 
+from mmref.config import Settings
+from mmref.data.dataset import RetrievalDataset, build_table
 from mmref.evaluation.selection import chosen_on, recorded_selection, selection_remarks
+from mmref.training.validation import split_for_training
 
 PART = {"name": "flags", "objects": 30, "fingerprint": "f" * 64}
 RECORD = {
@@ -49,6 +52,13 @@ def test_objects_held_out_and_no_validation_at_all(tmp_path):
     found = written(tmp_path, RECORD | {"val": None})
     assert chosen_on(found) == "last epoch"
     assert "Selection: none" in selection_remarks(found, "")[0]
+
+
+def test_the_note_of_a_training_is_recognised(tmp_path):
+    rows = [[f"{n}.png", ["words"], f"o{n}", "train"] for n in range(8)]
+    data = RetrievalDataset(build_table(*zip(*rows, strict=True)), tmp_path, "few", "manifest")
+    *_, note = split_for_training(data, Settings().training)
+    assert written(tmp_path, RECORD | {"notes": [note]})["held_out"]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"train": 3}', "\xff"])

@@ -126,7 +126,12 @@ def evaluate(
         skipped_queries=main.skipped,
         seed=seed,
         resamples=bootstrap,
-        model={"id": model.id, "kind": model.kind, "digest": model.digest},
+        model={
+            "id": model.id,
+            "kind": model.kind,
+            "digest": model.digest,
+            "backbone": _backbone(model),
+        },
         fingerprint=encoded.part.fingerprint(),
         notes=_notes(dataset, split_name(split)),
         classes=classes,
@@ -137,10 +142,17 @@ def evaluate(
     )
 
 
+def _backbone(model: MMRef) -> str:
+    """What the encoders started from: the checkpoint's name, or the kind that has none."""
+    settings = getattr(model, "settings", None)
+    checkpoint = getattr(settings.encoder, "checkpoint", "") if settings is not None else ""
+    return checkpoint.rstrip("/").rpartition("/")[2] if model.kind == "clip" else model.kind
+
+
 def environment_of(model: MMRef) -> dict[str, Any]:
     """``versions``, and the ``machine`` with the device that encodes (JSON)."""
     found = describe_environment()
-    device = getattr(model, "device", torch.device("cpu"))
+    device = getattr(model, "_device", torch.device("cpu"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return found | {"machine": found["machine"] | {"device": name}}
 

@@ -55,7 +55,7 @@ class Report:
         skipped_queries: captions left out because none of their object's images could be read.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        model: id, kind and weights digest.
+        model: id, kind, weights digest, and the backbone that the encoders started from.
         fingerprint: of the evaluated rows.
         versions: of mmref and what it stands on.
         machine: what computed the figures.
@@ -137,8 +137,8 @@ class Report:
         own = {
             "method": f"this run ({self.split})",
             "figures": self.t2i,
-            "backbone": self.model["kind"],
-            "person_pretraining": "not stated",
+            "backbone": self.model["backbone"],
+            "person_pretraining": "no" if self.model["kind"] == "compact" else "not stated",
             "cross_encoder": "no",
             "epoch": chosen_on(self.selection),
         }

@@ -43,15 +43,18 @@ class RunPlace:
 
     Attributes:
         name: in tables.
-        folder: of the run.
-        digest: of its weights and refinement, as its description says; empty if it says nothing.
+        folder: of the run, or a hub id.
+        digest: of its weights and refinement; empty where it cannot be loaded.
         record: what training recorded of its choices and data, or None.
+        model: the model or the reason why it cannot be loaded; None until it is needed. Loaded at
+            once where no description tells the digest: a checkpoint that was not trained here.
     """
 
     name: str
-    folder: Path
+    folder: str
     digest: str
     record: dict[str, Any] | None
+    model: MMRef | MMRefError | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def run_transfer(
     """Evaluate every run on one split of every data set, and write the matrix.
 
     Args:
-        runs: their folders.
+        runs: their folders, or hub ids.
         sources: the data sets: paths, or ``format:path``.
         out: the folder, a new one or that of an earlier transfer, whose cells are kept.
         split: the one to ask in each set.
@@ -143,7 +146,7 @@ def run_transfer(
     grid: list[list[dict[str, Any]]] = []
     computed = 0
     for row, run in enumerate(places):
-        model: MMRef | MMRefError | None = None
+        model = run.model
         cells = []
         for column, part in enumerate(parts):
             done = row * len(parts) + column
@@ -151,7 +154,7 @@ def run_transfer(
             file = folder / CELLS / f"{_key(run, part, asked)}.json"
             cell = _stored(file) if run.digest and part.part is not None else None
             if cell is None:
-                model = _loaded(run) if model is None and part.part is not None else model
+                model = _loaded(run.folder) if model is None and part.part is not None else model
                 cell = _computed(model, run, part, asked, _within(say, done, total, run, part))
                 if cell["reason"] is None:
                     write_json(file, cell)
@@ -209,19 +212,22 @@ def _runs(runs: Sequence[str | Path]) -> list[RunPlace]:
     if not runs:
         raise UsageError("name at least one run")
     given = [str(run) for run in runs]
-    folders = [Path(run) for run in given]
-    resolved = [folder.resolve() for folder in folders]
+    resolved = [Path(run).resolve() for run in given]
     if len(set(resolved)) < len(resolved):
         again = next(g for g, r in zip(given, resolved, strict=True) if resolved.count(r) > 1)
         raise UsageError(f"the run {again} is named twice")
-    for folder in folders:
-        if not folder.is_dir():
-            raise PathError(f"no run folder at {folder}: give the folder that mmref train wrote")
-    names = _distinct([folder.name for folder in resolved], given)
-    return [
-        RunPlace(name, folder, _digest(folder), recorded_selection(folder))
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    places = []
+    for name, run in zip(
+        _distinct([folder.name for folder in resolved], given), given, strict=True
+    ):
+        digest, model = _digest(Path(run)), None
+        if not digest:
+            model = _loaded(run)
+            digest = model.digest if isinstance(model, MMRef) else ""
+        if isinstance(model, UsageError):
+            raise model
+        places.append(RunPlace(name, run, digest, recorded_selection(Path(run)), model))
+    return places
 
 
 def _digest(folder: Path) -> str:
@@ -281,9 +287,9 @@ def _stored(file: Path) -> dict[str, Any] | None:
     return cell if isinstance(cell, dict) and "t2i" in cell else None
 
 
-def _loaded(run: RunPlace) -> MMRef | MMRefError:
+def _loaded(run: str) -> MMRef | MMRefError:
     try:
-        return MMRef.from_pretrained(run.folder)
+        return MMRef.from_pretrained(run)
     except MMRefError as error:
         return error
 
@@ -358,7 +364,7 @@ def _values(
         "metric": metric,
         **asked,
         "runs": [
-            {"name": run.name, "folder": str(run.folder), "digest": run.digest,
+            {"name": run.name, "folder": run.folder, "digest": run.digest,
              "selection": run.record}
             for run in runs
         ],
