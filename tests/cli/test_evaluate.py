@@ -1,4 +1,6 @@
 import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import typer
@@ -8,6 +10,12 @@ from mmref.cli import evaluate as verb
 from mmref.errors import MMRefError, ModelError, PathError, SplitError
 
 from .runs import write_data, write_run
+
+_spec = spec_from_file_location(
+    "layouts", Path(__file__).parents[1] / "data" / "readers" / "layouts.py"
+)
+layouts = module_from_spec(_spec)
+_spec.loader.exec_module(layouts)
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +150,20 @@ def test_beside_val_they_are_shown_when_asked_for(person_run, persons):
     asked = call(person_run, "--data", persons, "--published")
     assert "as published" in asked.stdout
     assert "this run's are of val" in " ".join(asked.stdout.split())
+
+
+def test_a_class_set_is_scored_by_classes_too(tmp_path):
+    folder = layouts.write_flowers(tmp_path / "flowers")
+    run = write_run(folder, tmp_path / "run", kind="compact")
+    result = call(run, "--data", folder, "--split", "test", "--i2t", "--json", tmp_path / "r.json")
+    assert result.exception is None
+    found = json.loads((tmp_path / "r.json").read_text())["classes"]
+    assert found["AP@50"] <= found["AP@50 ceiling"] < 100
+    assert set(found["ci95"]) == set(found["unrefined"]) == {"AP@50", "i2t R@1"}
+    row = next(line for line in result.stdout.splitlines() if "AP@50" in line and "│" in line)
+    assert f"{found['AP@50']:.1f}" in row
+    assert f"{found['AP@50 ceiling']:.1f}" in row
+    text = " ".join(result.stdout.split())
+    assert "Reed et al. 2016" in text
+    assert f"no more than {found['AP@50 ceiling']:.1f} can be reached" in text
+    assert max(map(len, result.stdout.splitlines())) <= 80
