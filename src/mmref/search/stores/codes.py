@@ -6,11 +6,13 @@ query are. How many, and how many rows are fetched for exact scoring, is not gue
 when the index is built, on two kinds of queries that are no stored vectors (our choice):
 
 - *near*: a stored vector with a little noise, cosine about 0.9, as another picture would be;
-- *far*: a stored vector with much noise, cosine about 0.5, as a sentence would be.
+- *far*: half of one stored vector, half of another, and more noise than both, cosine about 0.4
+  with either, as a sentence would be: it lies off the surface on which the pictures lie.
 
-The noise is the difference of two stored vectors, so it varies as the data do. The least effort is
-taken at which both kinds find ``TARGET`` of the ten exactly nearest rows; where the data do not
-fall into lists, that is all of them.
+The noise is the difference of two stored vectors with random signs: as large as the data vary in
+each number, but in directions in which they do not. The least effort is taken at which both kinds
+find ``TARGET`` of the ten exactly nearest rows; where the data do not fall into lists, that is all
+of them.
 """
 
 import json
@@ -40,7 +42,7 @@ _FETCHES = (LEAST_FETCH, 800, 1600)
 _TRIED = 200
 _NEAREST = 10
 _SAME = 1e-6
-_COSINES = {"near": 0.9, "far": 0.5}
+_SHARES = {"near": (0.9, 0.0), "far": (0.41, 0.41)}
 _faiss: Any = faiss  # more than its type stubs know
 _logger = logging.getLogger("mmref")
 
@@ -156,6 +158,11 @@ class Codes:
             labels: Ids = self.index.search(turned[None], count, **options)[1][0]
         return labels[labels >= 0]
 
+    def scanned(self, share: float) -> int:
+        """How many codes are scanned for a filter that keeps this share of the rows."""
+        part = self.effort.probes / share / self.lists if self.lists and share else 1
+        return int(self.index.ntotal * min(1, part))
+
     def save(self, folder: Path) -> None:
         """Write all parts into a folder."""
         faiss.write_index(self.index, str(folder / "codes.faiss"))
@@ -180,16 +187,25 @@ def lists_for(count: int) -> int:
     return min(16_384, max(16, 1 << round(math.log2(2 * math.sqrt(count)))))
 
 
-def trial_queries(vectors: Rows, count: int, cosine: float, seed: int) -> Vector:
-    """Unit vectors that are not stored, at about a cosine from stored ones, float32 [count, d]."""
+def trial_queries(vectors: Rows, count: int, shares: tuple[float, float], seed: int = 17) -> Vector:
+    """Unit vectors that are not stored, float32 [count, d].
+
+    Args:
+        vectors: the rows.
+        count: how many queries.
+        shares: weights of two stored vectors; noise is the rest.
+        seed: what is drawn.
+    """
     generator = np.random.default_rng(seed)
-    rows = generator.integers(0, len(vectors), (3, count))
-    own, one, other = (vectors.take(np.sort(part)) for part in rows)
-    other = other[generator.permutation(count)]
-    noise = one - other
+    rows = generator.integers(0, len(vectors), (4, count))
+    own, with_it, one, other = (
+        vectors.take(np.sort(part))[generator.permutation(count)] for part in rows
+    )
+    noise = (one - other) * generator.choice(np.array([-1, 1], np.float32), one.shape)
     length = np.linalg.norm(noise, axis=1, keepdims=True)
     noise /= np.where(length > 0, length, 1)
-    mixed = own * cosine + noise * math.sqrt(1 - cosine**2)
+    mixed = own * shares[0] + with_it * shares[1]
+    mixed += noise * math.sqrt(1 - shares[0] ** 2 - shares[1] ** 2)
     length = np.linalg.norm(mixed, axis=1, keepdims=True)
     found: Vector = (mixed / np.where(length > 0, length, 1)).astype(np.float32)
     return found
@@ -208,9 +224,7 @@ def tenth_scores(vectors: Rows, queries: Vector) -> Vector:
 
 def _measured(codes: Codes, vectors: Rows) -> Effort:
     """The least effort that reaches the target, from a few queries and an exact search."""
-    kinds = {
-        kind: trial_queries(vectors, _TRIED, cosine, seed=17) for kind, cosine in _COSINES.items()
-    }
+    kinds = {kind: trial_queries(vectors, _TRIED, shares) for kind, shares in _SHARES.items()}
     least = {kind: tenth_scores(vectors, queries) for kind, queries in kinds.items()}
 
     def recalls(probes: int, fetch: int, count: int = _TRIED) -> dict[str, float]:

@@ -43,6 +43,7 @@ class Column:
         numbers: numbers that occur, rising.
         texts: texts that occur, rising.
         others: truth values, lists and all else, in any order.
+        dates: whether all texts are dates written alike, if it is known.
     """
 
     def __init__(
@@ -51,15 +52,13 @@ class Column:
         numbers: list[float],
         texts: list[str],
         others: list[Any],
+        dates: bool | None = None,
     ) -> None:
         self.codes = codes
         self.numbers = numbers
         self.texts = texts
         self.others = others
-        lengths = {len(text) for text in texts}
-        # Text of dates written alike stands in the order of the dates.
-        self.dates = len(lengths) == 1 and all(map(_DATES.fullmatch, texts))
-        self.dates = self.dates and len({text[10:11] for text in texts}) == 1
+        self.dates = _dates(texts) if dates is None else dates
 
     def value(self, code: int) -> Any:
         """The value that has a code."""
@@ -111,16 +110,22 @@ class Column:
     def save(self, stem: Path) -> None:
         """Write the codes and the values."""
         np.save(stem.with_suffix(".npy"), self.codes)
-        values = [self.numbers, self.texts, self.others]
+        values = [self.numbers, self.texts, self.others, self.dates]
         text = json.dumps(values, ensure_ascii=True, separators=(",", ":"))
         stem.with_suffix(".json").write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, stem: Path) -> "Column":
         """The inverse of :meth:`save`; the codes stay on disk."""
-        numbers, texts, others = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        values = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
         codes = np.load(stem.with_suffix(".npy"), "r", allow_pickle=False)
-        return cls(codes, numbers, texts, others)
+        return cls(codes, *values)
+
+
+def _dates(texts: list[str]) -> bool:
+    """Whether these are dates written alike: then they stand in the order of the dates."""
+    alike = len({(len(text), text[10:11]) for text in texts}) == 1
+    return alike and all(map(_DATES.fullmatch, texts))
 
 
 def _bisected(leaf: Compare, values: list[Any]) -> Mask:

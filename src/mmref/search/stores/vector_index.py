@@ -25,7 +25,7 @@ from mmref.search.stores.codes import FETCH_FACTOR
 from mmref.search.stores.columns import Columns, Mask, columns_from
 from mmref.search.stores.rows import Block, Ids
 
-COMPARED_ROWS = 20_000
+CODE_COST = 1 / 40  # time to scan a row's code, in that to compare the row itself
 _MASKS_KEPT = 8
 
 # Ids of the items for which a condition of SQLite holds, rising
@@ -174,7 +174,11 @@ class Snapshot:
         fresh: Ids = np.arange(len(self.delta.ids)) if masks is None else np.flatnonzero(masks[1])
         if len(fresh):
             fresh = fresh[top_rows(_cosines(self._fresh[fresh], vector), count)]
-        vectors = np.concatenate([self.base.take(rows), self._fresh[fresh]])
+        if len(rows) > count:
+            rows = rows[top_rows(self.base.cosines(rows, vector), count)]
+        vectors = self.base.take(rows)
+        if len(fresh):
+            vectors = np.concatenate([vectors, self._fresh[fresh]])
         ids = np.concatenate([self.base.ids[rows], self.delta.ids[fresh]])
         scores = _cosines(vectors, vector)
         order = np.lexsort((ids, -scores))[:count]
@@ -191,10 +195,12 @@ class Snapshot:
             return top_rows(_cosines(self.base.exact, vector), count)
         if chosen is not None and (codes is None or filtered):
             left = int(np.count_nonzero(chosen))
-            if codes is None or left <= max(COMPARED_ROWS, count):
+            wanted = left
+            if codes is not None:
+                wanted = min(left, max(codes.effort.fetch, FETCH_FACTOR * count))
+            if codes is None or left <= wanted + codes.scanned(left / total) * CODE_COST:
                 rows = np.flatnonzero(chosen)
                 return rows[top_rows(self.base.cosines(rows, vector), count)]
-            wanted = min(left, max(codes.effort.fetch, FETCH_FACTOR * count))
             if codes.lists:
                 return self._listed(vector, wanted, chosen, left / total)
             fetch = min(total, int(1.5 * wanted * total / left))
