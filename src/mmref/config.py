@@ -137,6 +137,11 @@ class ReferenceSettings(_Settings):
     temperature: float = Field(0.1, gt=0, description="tau between features and references")
     learning_rate: float = Field(3e-4, gt=0)
     tokens: int = Field(4, ge=1, le=64, description="key/value tokens made from a reference")
+    decoder_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="of the decoder in decoder_epochs; none: training.deep_learning_rate",
+    )
     decoder_width: int = Field(64, ge=16, le=1024, multiple_of=4)
     mask_rate: float = Field(0.4, gt=0, lt=1, description="of loss.masked_words_weight too")
 

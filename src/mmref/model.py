@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from mmref.config import Settings
 from mmref.data.images import ImageSource, load_batch
 from mmref.encoders.base import DualEncoder, build_encoder
+from mmref.encoders.clip.hub import CONFIG_FILE, find_checkpoint, is_hub_id, readable_name
 from mmref.errors import ConfigError, ImageError, ModelError, PathError
 from mmref.files import atomic_write, write_json
 from mmref.references.refinement import Refiner
@@ -112,7 +113,7 @@ class MMRef:
 
     @property
     def kind(self) -> str:
-        """``compact`` or ``features``."""
+        """``compact``, ``features`` or ``clip``."""
         return self.encoder.kind
 
     @property
@@ -140,6 +141,8 @@ class MMRef:
             array = parts[name].detach().cpu().contiguous().numpy()
             total.update(f"{name}{array.dtype}{array.shape}".encode())
             total.update(array.tobytes())
+        for name, text in sorted(getattr(self.encoder, "files", {}).items()):
+            total.update(f"{name}{hashlib.sha256(text.encode()).hexdigest()}".encode())
         choice = asdict(self.refinement) if self.refinement else None
         total.update(json.dumps(choice, sort_keys=True).encode())
         return total.hexdigest()
@@ -147,7 +150,7 @@ class MMRef:
     @property
     def id(self) -> str:
         """The run's name and the first twelve digits of its digest."""
-        name = self.path.resolve().name if self.path else self.kind
+        name = readable_name(self.path.resolve()) if self.path else self.kind
         return f"{name}-{self.digest[:12]}"
 
     @torch.inference_mode()
@@ -216,9 +219,9 @@ class MMRef:
         return texts @ images.T
 
     def unknown_words(self, caption: str) -> list[str]:
-        """The words of a caption that no training caption holds."""
+        """The words of a caption that no training caption holds; none where all words count."""
         tokeniser = getattr(self.encoder, "tokeniser", None)
-        if tokeniser is None:
+        if tokeniser is None or getattr(self.encoder, "open_vocabulary", False):
             return []
         return [w for w in tokeniser.words([caption])[0] if w not in tokeniser.vocabulary]
 
@@ -232,6 +235,12 @@ class MMRef:
         weights = {k: v.detach().cpu().contiguous() for k, v in self._module.state_dict().items()}
         with atomic_write(folder / MODEL_FILE) as partial:
             save_file(weights, partial)
+        architecture = self.encoder.architecture()
+        for name, text in architecture.get("files", {}).items():
+            with atomic_write(folder / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+        if "files" in architecture:
+            architecture["files"] = sorted(architecture["files"])
         references = self.references
         parts: dict[str, Tensor] = {}
         if references is not None:
@@ -245,12 +254,13 @@ class MMRef:
             if references.scatter is not None:
                 parts["scatter"] = references.scatter
         with atomic_write(folder / REFERENCES_FILE) as partial:
-            save_file({k: v.detach().cpu().contiguous() for k, v in parts.items()}, partial)
+            # Copies, for of a single part the references are that part itself.
+            save_file({k: v.detach().cpu().contiguous().clone() for k, v in parts.items()}, partial)
         with atomic_write(folder / SETTINGS_FILE) as partial:
             partial.write_text(self.settings.to_yaml(), encoding="utf-8")
         description = {
             "format": FORMAT,
-            "architecture": self.encoder.architecture(),
+            "architecture": architecture,
             "objects": list(references.objects) if references else None,
             "refinement": asdict(self.refinement) if self.refinement else None,
             "digest": self.digest,
@@ -259,14 +269,21 @@ class MMRef:
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "MMRef":
-        """Load a run folder.
+        """Load a run folder, or a CLIP or SigLIP checkpoint as it is, without references.
+
+        Args:
+            path: a run's folder; a checkpoint's folder or its hub id.
 
         Raises:
-            PathError: there is no such folder.
+            PathError: there is no such folder, and no such model on the hub.
             ModelError: a file is missing, damaged, or of another format or run.
         """
         folder = Path(path)
+        if (folder / CONFIG_FILE).is_file() and not (folder / DESCRIPTION_FILE).is_file():
+            return cls._zero_shot(folder)
         if not folder.is_dir():
+            if "/" in str(path) and is_hub_id(path):
+                return cls._zero_shot(find_checkpoint(path))
             raise PathError(f"no run folder at {folder}: give the folder that mmref train wrote")
         for name in (DESCRIPTION_FILE, MODEL_FILE, REFERENCES_FILE, SETTINGS_FILE):
             if not (folder / name).is_file():
@@ -281,7 +298,7 @@ class MMRef:
                 raise ModelError(
                     f"{folder} has format {description['format']}; this version reads {FORMAT}"
                 )
-            encoder = build_encoder(description["architecture"])
+            encoder = build_encoder(_with_files(description["architecture"], folder))
             cast(nn.Module, encoder).load_state_dict(load_file(folder / MODEL_FILE))
             references = _references(load_file(folder / REFERENCES_FILE), description["objects"])
             chosen = description["refinement"]
@@ -304,6 +321,18 @@ class MMRef:
         if model.digest != digest:
             raise ModelError(f"the files of {folder} are not of one run: copy or train it again")
         return model
+
+    @classmethod
+    def _zero_shot(cls, folder: Path) -> "MMRef":
+        """A checkpoint's own towers at its own image size."""
+        from mmref.encoders.clip.encoder import ClipEncoder
+
+        chosen = {"encoder.kind": "clip", "references.decoder_epochs": 0}
+        settings = Settings().with_values(chosen)
+        asked = settings.encoder.model_copy(update={"checkpoint": str(folder)})
+        encoder = ClipEncoder.from_checkpoint(asked, native=True)
+        settings = settings.model_copy(update={"encoder": encoder.settings})
+        return cls(encoder, settings, path=folder)
 
     @property
     def _device(self) -> torch.device:
@@ -356,6 +385,20 @@ def make_refiner(references: References | None, choice: RefinementChoice | None)
         image_mean=references.image_mean,
         scatter=references.scatter,
     )
+
+
+def _with_files(architecture: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An architecture with the texts that the run keeps as files of its folder."""
+    if "files" not in architecture:
+        return architecture
+    texts = {}
+    for name in architecture["files"]:
+        if name != Path(name).name or not (folder / name).is_file():
+            raise ModelError(
+                f"{folder} lacks {name}, which belongs to its model: copy the whole run again"
+            )
+        texts[name] = (folder / name).read_text(encoding="utf-8")
+    return {**architecture, "files": texts}
 
 
 def _references(parts: dict[str, Tensor], objects: list[str] | None) -> References | None:

@@ -25,8 +25,8 @@ def command(
     ],
     run: Annotated[str, typer.Option("--out", metavar="RUN", help="The run's folder, a new one.")],
     encoder: Annotated[
-        Literal["compact", "features"] | None,
-        typer.Option(help="Default: features where the set has them."),
+        Literal["compact", "features", "clip"] | None,
+        typer.Option(help="Default: features where the set has them, else compact."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="F.yaml", help="A file of settings; --set wins over it.")

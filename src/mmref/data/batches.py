@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmref.config import TrainingSettings
-from mmref.data.augmentation import augment, mentions_side
+from mmref.data.augmentation import augment, crop_and_erase, mentions_side
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import Progress, SkippedImage, load_pixels
 from mmref.data.text import UNKNOWN, remix
@@ -181,7 +181,8 @@ class TrainingPairs:
         if settings.augment and images.ndim == 4:
             chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
             may = torch.from_numpy(~sided) if settings.flip else None
-            images = augment(images, chance, mirrored=may)
+            change = crop_and_erase if settings.augmentation == "crop" else augment
+            images = change(images, chance, mirrored=may)
         return Batch(captions, plain, images, torch.from_numpy(pairs[:, 2].copy()))
 
 

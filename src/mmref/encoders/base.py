@@ -73,7 +73,10 @@ class DualEncoder(Protocol):
         """Uint8 Tensor[n, 3, h, w] or float Tensor[n, f] -> Tensor[n, d], L2-normalised."""
 
     def architecture(self) -> dict[str, Any]:
-        """All that is needed, beside the weights, to build it again (JSON)."""
+        """All that is needed, beside the weights, to build it again (JSON).
+
+        Long texts may stand under ``files`` by name: a run keeps them as files of its folder.
+        """
 
 
 class TrainableEncoder(DualEncoder, Protocol):
@@ -145,7 +148,13 @@ def registry() -> dict[str, Builder]:
     from mmref.encoders.compact import CompactEncoder
     from mmref.encoders.features import FeaturesEncoder
 
-    return {"compact": CompactEncoder.build, "features": FeaturesEncoder.build}
+    return {"compact": CompactEncoder.build, "features": FeaturesEncoder.build, "clip": _clip}
+
+
+def _clip(architecture: dict[str, Any]) -> DualEncoder:
+    from mmref.encoders.clip.encoder import ClipEncoder
+
+    return ClipEncoder.build(architecture)
 
 
 def build_encoder(architecture: dict[str, Any]) -> DualEncoder:

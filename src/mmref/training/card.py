@@ -192,7 +192,7 @@ def _training(outcome: "Outcome", report: dict[str, Any]) -> str:
         )
     else:
         lines.append("- no refinement: none was surely better than the plain cosine on validation")
-    if settings.encoder.block and settings.encoder.deep:
+    if settings.encoder.block and settings.encoder.deep and settings.encoder.kind != "clip":
         share = report["model"]["deep_share"]
         lines.append(f"- the deep part has a share of {share:g} in the vectors")
     changed = differing(settings, Settings())

@@ -47,6 +47,7 @@ def learn_decoder(
         TrainingError: the loss became no number.
     """
     training, rate = settings.training, settings.references.mask_rate
+    speed = settings.references.decoder_learning_rate or training.deep_learning_rate
     numbers, objects = pairs.caption_objects()
     steps = round(settings.references.decoder_epochs * len(numbers) / _BATCH)
     if settings.references.decoder_epochs > 0:
@@ -54,7 +55,7 @@ def learn_decoder(
     device, vocabulary = references.device, decoder.embedding.num_embeddings
     memory = references.detach().float()
     optimizer = torch.optim.AdamW(
-        decoder.parameters(), lr=training.deep_learning_rate, weight_decay=training.weight_decay
+        decoder.parameters(), lr=speed, weight_decay=training.weight_decay
     )
     torch.manual_seed((training.seed * 1_000_003 + 1) % 2**63)
     decoder.train()
@@ -73,10 +74,11 @@ def learn_decoder(
         value = float(loss.detach())
         if not np.isfinite(value):
             raise TrainingError(
-                f"the loss of masked words became {value}: lower training.deep_learning_rate"
+                f"the loss of masked words became {value}: lower training.deep_learning_rate, or "
+                "set references.decoder_learning_rate"
             )
         for group in optimizer.param_groups:
-            group["lr"] = training.deep_learning_rate * learning_rate_factor(step, steps, _WARMUP)
+            group["lr"] = speed * learning_rate_factor(step, steps, _WARMUP)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(decoder.parameters(), training.gradient_clip)

@@ -11,6 +11,21 @@ from mmref.errors import ImageError
 
 AREA = 64 * 64
 STEP = 16
+PERSON_SIZE = (384, 128)
+CLIP_DEFAULTS: dict[str, object] = {  # docs: the method's defaults for CLIP backbones
+    "loss.temperature": 0.02,
+    "references.temperature": 0.05,
+    "references.learning_rate": 1e-3,
+    "references.caption_epochs": 0.0,
+    "references.decoder_learning_rate": 1e-2,
+    "training.epochs": 60,
+    "training.batch_size": 64,
+    "training.learning_rate": 1e-5,
+    "training.deep_learning_rate": 5e-5,
+    "training.warmup": 5 / 60,
+    "training.augmentation": "crop",
+    "training.flip": True,
+}
 SAMPLE = 48
 _SIZE = ("encoder.image_height", "encoder.image_width")
 
@@ -18,10 +33,13 @@ _SIZE = ("encoder.image_height", "encoder.image_width")
 def fitting_settings(
     dataset: RetrievalDataset, settings: Settings, given: Collection[str] = ()
 ) -> tuple[Settings, list[str]]:
-    """Choose what was not given: the encoder's kind, and for ``compact`` the image size.
+    """Choose what was not given: the encoder's kind and what goes with it.
 
     ``features`` when the data set has features, else ``compact``, with the image size that has
-    the median shape of a sample of images at about 64 x 64 pixels in all. Our choice.
+    the median shape of a sample of images at about 64 x 64 pixels in all. For ``clip``, which is
+    taken when it is asked for, the method's defaults for such backbones: rates, epochs,
+    temperatures, augmentation, and 384 x 128 for persons, else the checkpoint's own size. Our
+    choice.
 
     Args:
         dataset: the data set to train on.
@@ -30,6 +48,10 @@ def fitting_settings(
 
     Returns:
         The settings, and a sentence for each choice, to be said aloud.
+
+    Raises:
+        PathError: kind clip, and there is no such checkpoint.
+        ModelError: kind clip, and the checkpoint cannot be had or is none of CLIP or SigLIP.
 
     Example:
         >>> from mmref.data.dataset import build_table
@@ -60,7 +82,37 @@ def fitting_settings(
             notes.append(
                 f"image size: {height} x {width} (height x width), the median shape of the images"
             )
+    if kind == "clip":
+        chosen = clip_defaults(dataset, settings, given)
+        values |= chosen
+        if chosen:
+            said = ", ".join(f"{name} {_shown(value)}" for name, value in chosen.items())
+            notes.append(f"defaults for clip: {said}")
     return settings.with_values(values), notes
+
+
+def clip_defaults(
+    dataset: RetrievalDataset, settings: Settings, given: Collection[str]
+) -> dict[str, object]:
+    """What is set for ``clip`` where nobody named it.
+
+    Raises:
+        PathError: there is no such checkpoint.
+        ModelError: it cannot be had, or is none of CLIP or SigLIP.
+    """
+    from mmref.encoders.clip.encoder import native_image_size
+
+    height, width, patch = native_image_size(settings.encoder.checkpoint)
+    if dataset.protocol == "person":
+        height, width = (max(1, side // patch) * patch for side in PERSON_SIZE)
+    values = {name: value for name, value in CLIP_DEFAULTS.items() if name not in given}
+    if not set(_SIZE) & set(given):
+        values |= dict(zip(_SIZE, (height, width), strict=True))
+    return values
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def median_shape(dataset: RetrievalDataset, sample: int = SAMPLE) -> float | None:

@@ -195,8 +195,11 @@ def _describe(part: RetrievalDataset) -> dict[str, Any]:
 
 
 def _vocabulary(model: MMRef) -> int | None:
+    """Words that the model knows; None where it knows all."""
     tokeniser = getattr(model.encoder, "tokeniser", None)
-    return len(tokeniser) if tokeniser is not None else None
+    if tokeniser is None or getattr(model.encoder, "open_vocabulary", False):
+        return None
+    return len(tokeniser)
 
 
 def _deep_share(model: MMRef) -> float | None:

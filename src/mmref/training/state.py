@@ -103,7 +103,20 @@ class AveragedWeights:
     def restart(self, module: nn.Module) -> None:
         """Forget: the average is the module's present state."""
         self.updates = 0
-        self.tensors = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.resting = {
+            name
+            for name, parameter in module.named_parameters()
+            if name.startswith("encoder.") and not parameter.requires_grad
+        }
+        self.tensors = self.copied(module.state_dict())
+
+    def copied(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Copies of all that can change; frozen weights are shared, not copied."""
+        return {k: v.detach() if k in self.resting else v.clone() for k, v in tensors.items()}
+
+    def changing(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Without the frozen weights, for a checkpoint that holds those once already."""
+        return {k: v for k, v in tensors.items() if k not in self.resting}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
@@ -111,7 +124,7 @@ class AveragedWeights:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
         means, values = [], []
-        for name, value in module.state_dict().items():
+        for name, value in self.changing(module.state_dict()).items():
             mean = self.tensors[name]
             # Infinite entries mark constant features: a mean of them would be NaN.
             if mean.is_floating_point() and not name.endswith(("deviation", "directions")):
@@ -154,14 +167,14 @@ class TrainingState:
         """Remember the averaged weights when ``value`` is the best mAP so far."""
         if value > self.best_map:
             self.best_map, self.best_epoch = value, self.epoch
-            self.best = {k: v.clone() for k, v in self.average.tensors.items()}
+            self.best = self.average.copied(self.average.tensors)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
         return {
             **prefixed("module.", self.module.state_dict()),
-            **prefixed("average.", self.average.tensors),
-            **prefixed("best.", self.best),
+            **prefixed("average.", self.average.changing(self.average.tensors)),
+            **prefixed("best.", self.average.changing(self.best)),
             **prefixed("optimizer.", optimizer_tensors(self.optimizer)),
         }
 
@@ -189,7 +202,9 @@ class TrainingState:
         device = next(self.module.parameters()).device
         for name, value in without_prefix("average.", tensors).items():
             self.average.tensors[name].copy_(value)
-        self.best = {k: v.to(device) for k, v in without_prefix("best.", tensors).items()}
+        best = {k: v.to(device) for k, v in without_prefix("best.", tensors).items()}
+        resting = {k: self.average.tensors[k] for k in self.average.resting} if best else {}
+        self.best = resting | best
         restore_optimizer(self.optimizer, without_prefix("optimizer.", tensors))
         self.average.updates = facts["updates"]
         for name in ("epoch", "step", "best_epoch", "best_map", "history", "seconds"):

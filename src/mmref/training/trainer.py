@@ -32,7 +32,7 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import SkippedImage
 from mmref.data.text import pad
 from mmref.encoders.base import TrainableEncoder
-from mmref.encoders.build import new_encoder, tokeniser_for
+from mmref.encoders.build import caption_notes, new_encoder, tokeniser_for
 from mmref.errors import ConfigError, TrainingError
 from mmref.model import MMRef, References
 from mmref.references.objective import new_decoder
@@ -135,6 +135,7 @@ class Trainer:
         self.encoder: TrainableEncoder = new_encoder(
             settings.encoder, words, words.ids(captions), inputs.tensor
         )
+        self.notes += caption_notes(self.encoder, captions)
         self.pairs = TrainingPairs(
             self.train_split, inputs, self.encoder.tokenise, settings.training, words.ids
         )
@@ -213,7 +214,7 @@ class Trainer:
         encoder = self.settings.encoder
         inputs = load_inputs(
             dataset,
-            (encoder.image_height, encoder.image_width) if encoder.kind == "compact" else None,
+            (encoder.image_height, encoder.image_width) if encoder.kind != "features" else None,
             most_unreadable=self.settings.training.most_unreadable,
             progress=lambda done, total: self._progress("decode", done, total, ""),
         )

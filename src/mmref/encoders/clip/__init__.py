@@ -1,0 +1,1 @@
+"""``clip``: CLIP, SigLIP and fixed-resolution SigLIP 2 checkpoints as encoders."""
