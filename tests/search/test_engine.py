@@ -6,7 +6,7 @@ import torch
 
 from mmref.errors import ImageError, PathError, StoreMismatchError, UsageError
 from mmref.references.refinement import Refiner
-from mmref.search.engine import Searcher, reference_scores, results_json
+from mmref.search.engine import Searcher, reference_scores
 from mmref.search.ingest import index_images
 from mmref.search.query import Query
 
@@ -209,9 +209,10 @@ def test_a_writer_is_noticed_and_threads_may_share(pics, model, tmp_path):
 
 
 def test_the_json_document(searcher):
-    hits = searcher.search("red", k=2)
-    document = results_json(Query.of("red"), hits)
+    document = searcher.search("red", k=2).as_dict()
+    assert list(document) == ["query", "results", "next"]
     assert document["query"] == "red"
     assert list(document["results"][0]) == [
         *("rank", "id", "path", "score", "base_score", "reference_score", "metadata")
     ]
+    assert list(searcher.search("red", k=500).as_dict()) == ["query", "results"]

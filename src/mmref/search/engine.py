@@ -1,94 +1,56 @@
-"""The search engine: a question -> a vector -> the nearest items -> refined scores -> hits.
-
-The dense nearest items are scored again through their stored profiles: S = cos + weight * S_ref.
-The score of an item depends on nothing but the query and that item.
-"""
+"""The search engine: a question -> a vector -> the nearest items -> refined scores -> hits."""
 
 import re
+import threading
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from mmref.data.images import load_image
 from mmref.errors import PathError, StoreMismatchError, UsageError
-from mmref.references.refinement import Profiles, Refiner
+from mmref.search.cursor import Cursor
+from mmref.search.cut import Confidence, Noise, known_share
+from mmref.search.filters import Filter
+from mmref.search.hits import Hit, Results
 from mmref.search.ingest import file_digest
 from mmref.search.listing import whole_path
+from mmref.search.noise import measured_noise, nearness
+from mmref.search.options import Options
+from mmref.search.pages import behind, hits_of, listed
 from mmref.search.query import Query, mixed
-from mmref.search.records import Arrays, Item, Model, RunIdentity, Vector
-from mmref.search.stores.base import VectorStore, open_store
+from mmref.search.ranking import Ranking, Scorer, reference_scores
+from mmref.search.records import Model, RunIdentity, Vector
+from mmref.search.stores.base import VectorStore, View, open_store
+
+__all__ = ["Hit", "Options", "Results", "Searcher", "reference_scores"]
 
 CANDIDATES = 200
-DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One answer.
-
-    Attributes:
-        rank: 1 for the best.
-        id: the item's number in the store.
-        path: its file, or its name when it has features only.
-        score: what the ranking goes by.
-        base_score: cosine of query and item.
-        reference_score: similarity through the references, or None without refinement.
-        metadata: what the SOURCE said of it.
-    """
-
-    rank: int
-    id: int
-    path: str
-    score: float
-    base_score: float
-    reference_score: float | None
-    metadata: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-def reference_scores(query: Arrays, items: Arrays) -> Vector:
-    """S_ref of one query and n items from stored profiles, float32 [n].
-
-    The same as ``Refiner.reference_similarity``, without spreading sparse profiles out.
-
-    Args:
-        query: the profile of one query, arrays [1, ...].
-        items: profiles of n items, arrays [n, ...].
-
-    Example:
-        >>> query = {"indices": np.int32([[4, 1]]), "values": np.float16([[0.75, 0.5]])}
-        >>> item = {"indices": np.int32([[1, 4]]), "values": np.float16([[1.0, 0.5]])}
-        >>> reference_scores(query, item).tolist()
-        [0.875]
-    """
-    if "dense" in items:
-        dense: Vector = np.einsum("ij,j->i", items["dense"], query["dense"][0])
-        return dense
-    length = 1 + max(int(query["indices"].max()), int(items["indices"].max(initial=0)))
-    spread = np.zeros(length, dtype=np.float32)
-    spread[query["indices"][0]] = query["values"][0]
-    values = items["values"].astype(np.float32)
-    sparse: Vector = np.einsum("ij,ij->i", spread[items["indices"]], values)
-    return sparse
 
 
 class Searcher:
     """Answers questions from one store.
 
-    Threads may share a searcher.
+    Threads may share a searcher; each search reads one generation of the store.
 
     Example::
+
+        from mmref import Searcher
 
         with Searcher.open("flags.store") as searcher:
             for hit in searcher.search("a red flag with a yellow star", k=5):
                 print(hit.rank, round(hit.score, 3), hit.path)
+            page = searcher.search(
+                ["2.0:red coat", "in the rain"],
+                without="backpack",
+                filter="camera = 'c3' and date >= 2026-01-01",
+                auto_cut=True,
+            )
+            if page.no_match:
+                print("nothing like it")
+            elif page.next:
+                more = searcher.search(..., cursor=page.next)  # the same question
 
     Args:
         store: an open store.
@@ -113,6 +75,8 @@ class Searcher:
                 "new store: mmref index RUN IMAGES... --store NEW"
             )
         self._refiner = model.refiner
+        self._noises: dict[tuple[int, bool, str], Noise | None] = {}
+        self._guard = threading.Lock()
         self.refine = self._can_refine if refine is None else refine
         self._require_refiner(self.refine)
 
@@ -172,42 +136,90 @@ class Searcher:
 
     def search(
         self,
-        query: str | Query | None = None,
+        query: str | Sequence[str] | Query | None = None,
         *,
         image: Any = None,
+        without: str | Sequence[str] = (),
         k: int = 10,
+        filter: str | Filter | None = None,
         min_score: float | None = None,
+        auto_cut: bool = False,
+        fold: bool | float = False,
+        group_by: str | None = None,
+        cursor: str | None = None,
         refine: bool | None = None,
-    ) -> list[Hit]:
-        """The best items for a sentence, a picture, both, or a mixed query.
+    ) -> Results:
+        """The best items for sentences, pictures, or both.
 
-        A picture that is in the store itself is left out of its own results.
+        A picture that is in the store itself is left out of its own results, with its copies.
 
         Args:
-            query: a sentence or a :class:`Query`.
-            image: a path, a PIL image, or the path or id of an indexed item; not with a Query.
-            k: how many hits at most, at least 1.
+            query: a sentence, several, or a :class:`Query`; ``2.0:text`` weighs 2.
+            image: a path, a PIL image, or the path or id of an indexed item, or a list of these;
+                not with a Query.
+            without: sentences that say what is not wanted; not with a Query.
+            k: how many hits (with ``group_by``: groups) at most, at least 1.
+            filter: what the items' columns must be (:mod:`mmref.search.filters`).
             min_score: leave out hits below this score.
+            auto_cut: end the list where scores fall to the noise (:mod:`mmref.search.cut`).
+            fold: fold near-duplicates into one hit: True, or the least cosine of duplicates.
+            group_by: a column: one hit for each of its values, its best image.
+            cursor: ``next`` of the page before, with the same question and options.
             refine: refine or not; by default as the searcher was opened.
 
         Returns:
             Hits by falling score, equal scores by id.
 
         Raises:
-            UsageError: nothing is asked, k < 1, or there is no such refinement.
+            UsageError: nothing is asked, an option is out of its range, the filter or the cursor
+                cannot be read, or there is no such refinement.
             PathError: there is no such picture, neither on disk nor in the store.
             ImageError: the picture cannot be decoded.
         """
-        if isinstance(query, Query):
-            if image is not None:
-                raise UsageError("give the image inside the Query")
-            asked = query
-        else:
-            asked = Query.of(query, image)
-        vector, own = self.encode(asked)
-        return self.search_vector(
-            vector, modality=asked.modality, k=k, min_score=min_score, refine=refine, leave_out=own
-        )
+        if not isinstance(query, Query):
+            query = Query.asked(query, image, without)
+        elif image is not None or without:
+            raise UsageError("give images and what is not wanted inside the Query")
+        options = Options.of(k, filter, min_score, auto_cut, fold, group_by, cursor, refine)
+        return self.answer(query, options)
+
+    def answer(self, query: Query, options: Options) -> Results:
+        """:meth:`search` with its arguments as two values."""
+        if options.auto_cut and query.texts and not self._known(query):
+            return Results(query=query.label, confidence=Confidence.unknown())
+        vector, own = self.encode(query)
+        return self._page(vector, query, options, own, query.label)
+
+    def search_vector(
+        self,
+        vector: Any,
+        *,
+        modality: str = "text",
+        k: int = 10,
+        min_score: float | None = None,
+        refine: bool | None = None,
+        leave_out: Collection[int] = (),
+    ) -> Results:
+        """The best items for a vector.
+
+        Args:
+            vector: a unit vector of the model, [d].
+            modality: ``text`` or ``image``: which encoder it is from.
+            k: how many hits at most, at least 1.
+            min_score: leave out hits below this score.
+            refine: refine or not; by default as the searcher was opened.
+            leave_out: ids that are not to be among the hits.
+
+        Raises:
+            UsageError: k < 1, a vector of another length, or there is no such refinement.
+        """
+        unit = np.asarray(vector, dtype=np.float32)
+        if unit.shape != (self.model.dimension,):
+            raise UsageError(f"a query vector has {self.model.dimension} numbers, not {unit.shape}")
+        options = Options(k=k, min_score=min_score, refine=refine)
+        return self._page(unit, modality, options, leave_out, "a vector")
+
+    # ------------------------------------------------------------------ encoding
 
     def encode(self, query: Query) -> tuple[Vector, set[int]]:
         """The query's unit vector, float32 [d], and the ids of its own pictures.
@@ -236,9 +248,18 @@ class Searcher:
         return mixed(np.stack(vectors), weights), own
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a sentence that the run has never seen; it cannot tell what they mean."""
+        """The words of a sentence that the run has never seen and cannot know the meaning of.
+
+        None of an encoder that came pre-trained: it knows more words than its captions hold.
+        """
         ask = getattr(self.model, "unknown_words", None)
-        return [] if ask is None else [str(word) for word in ask(text)]
+        if ask is None or self.model.kind not in ("compact", "features"):
+            return []
+        return [str(word) for word in ask(text)]
+
+    def _known(self, query: Query) -> float:
+        wanted = [text for text, weight in query.texts if weight > 0]
+        return known_share(wanted, [word for text in wanted for word in self.unknown_words(text)])
 
     def _image(self, image: Any) -> tuple[Vector, set[int]]:
         if not isinstance(image, str | int | Path):
@@ -247,98 +268,89 @@ class Searcher:
             return self._encoded(image), set()
         name = str(image)
         path = whole_path(name) if name else name
-        item = self.store.find(path) or self.store.find(name)
-        on_disk = Path(path).is_file() and not isinstance(image, int)
-        if self.model.kind != "features" and on_disk:
-            own = set(self.store.find_digest(file_digest(path)))
-            if item is not None and item.place.path == path:
-                own.add(item.id)
-            return self._encoded(path), own
-        if item is None:
-            raise PathError(
-                f"{name!r} is no indexed item: give the path or the id of one"
-                if self.model.kind == "features"
-                else f"{name!r} is neither an image file nor an indexed item: check the path"
-            )
-        return self._stored(item)
+        with self.store.view() as view:
+            item = view.find(path) or view.find(name)
+            on_disk = Path(path).is_file() and not isinstance(image, int)
+            if self.model.kind != "features" and on_disk:
+                own = set(view.find_digest(file_digest(path)))
+                if item is not None and item.place.path == path:
+                    own.add(item.id)
+                return self._encoded(path), own
+            if item is None:
+                raise PathError(
+                    f"{name!r} is no indexed item: give the path or the id of one"
+                    if self.model.kind == "features"
+                    else f"{name!r} is neither an image file nor an indexed item: check the path"
+                )
+            return view.vectors([item.id])[0], {item.id, *view.find_digest(item.digest)}
 
     def _encoded(self, image: Any) -> Vector:
         pixels = load_image(image, near=self.model.image_size)
         vector: Vector = self.model.encode_image([pixels])[0].float().cpu().numpy()
         return vector
 
-    def _stored(self, item: Item) -> tuple[Vector, set[int]]:
-        return self.store.vectors([item.id])[0], {item.id, *self.store.find_digest(item.digest)}
-
     # ------------------------------------------------------------------ ranking
 
-    def search_vector(
+    def _page(
         self,
-        vector: Any,
-        *,
-        modality: str = "text",
-        k: int = 10,
-        min_score: float | None = None,
-        refine: bool | None = None,
-        leave_out: Collection[int] = (),
-    ) -> list[Hit]:
-        """The best items for a vector.
-
-        Args:
-            vector: a unit vector of the model, [d].
-            modality: ``text`` or ``image``: which encoder it is from.
-            k: how many hits at most, at least 1.
-            min_score: leave out hits below this score.
-            refine: refine or not; by default as the searcher was opened.
-            leave_out: ids that are not to be among the hits.
-
-        Raises:
-            UsageError: k < 1, a vector of another length, or there is no such refinement.
-        """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
-        refined = self.refine if refine is None else refine
+        unit: Vector,
+        asked: Query | str,
+        options: Options,
+        leave_out: Collection[int],
+        label: str,
+    ) -> Results:
+        refined = self.refine if options.refine is None else options.refine
         self._require_refiner(refined)
-        unit = np.asarray(vector, dtype=np.float32)
-        if unit.shape != (self.model.dimension,):
-            raise UsageError(f"a query vector has {self.model.dimension} numbers, not {unit.shape}")
-        found = self.store.candidates(unit, max(CANDIDATES, 2 * k) + len(leave_out))
-        base = found.scores.astype(np.float64)
-        reference: Any = None
-        scores = base
-        if refined and len(found.ids) and self._refiner is not None:
-            profile = _profile(self._refiner, unit, modality)
-            reference = reference_scores(profile, found.profiles).astype(np.float64)
-            scores = base + self._refiner.weight * reference
-        scores = scores.round(DECIMALS)
-        keep = np.ones(len(scores), bool) if min_score is None else scores >= min_score
-        if leave_out:
-            keep &= ~np.isin(found.ids, list(leave_out))
-        rows = np.flatnonzero(keep)
-        rows = rows[np.lexsort((found.ids[rows], -scores[rows]))][:k]
-        items = {item.id: item for item in self.store.get([int(i) for i in found.ids[rows]])}
-        hits: list[Hit] = []
-        for row in rows:
-            item = items.get(int(found.ids[row]))
-            if item is not None:  # else a writer has just removed it
-                hits.append(
-                    Hit(
-                        len(hits) + 1,
-                        item.id,
-                        item.place.path,
-                        float(scores[row]),
-                        round(float(base[row]), DECIMALS),
-                        None if reference is None else round(float(reference[row]), DECIMALS),
-                        item.place.metadata,
-                    )
-                )
-        return hits
+        modality = asked if isinstance(asked, str) else asked.modality
+        scorer = Scorer(unit, modality, self._refiner if refined else None)
+        digest = options.digest(asked, unit, refined, self.model.digest)
+        place = None if options.cursor is None else Cursor.read(options.cursor, digest)
+        depth = max(CANDIDATES, 2 * options.k) + len(leave_out)
+        with self.store.view() as view:
+            bounds = () if place is None else place.bounds
+            ranking = Ranking(view, scorer, depth, options.where, leave_out, bounds)
+            first = ranking.tier()
+            least = -np.inf if options.min_score is None else options.min_score
+            confidence = None
+            if options.auto_cut and len(first):
+                best = float(first.scores[0])
+                noise = self._noise(view, refined, modality)
+                if noise is not None and not isinstance(asked, str) and asked.texts:
+                    near = nearness(self.model, unit)
+                    confidence = noise.confidence(best, near, self._known(asked))
+                    if not confidence.confident:
+                        return Results(query=label, confidence=confidence)
+                if noise is not None:
+                    least = max(least, noise.least(best))
+            ranked, bunches = listed(view, ranking, first, least, options, place)
+            start = 0 if place is None else behind(ranked, bunches, place)
+            page = bunches[start : start + options.k]
+            shown = 0 if place is None else place.shown
+            hits = hits_of(view, ranked, page, shown, options)
+            following = None
+            if len(bunches) > start + options.k:
+                last = page[-1].row
+                following = Cursor(
+                    digest,
+                    view.generation if place is None else place.generation,
+                    tuple(ranking.bounds),
+                    int(ranked.tiers[last]),
+                    float(ranked.scores[last]),
+                    int(ranked.ids[last]),
+                    shown + len(page),
+                ).token()
+            changed = place is not None and place.generation != view.generation
+        return Results(hits, query=label, next=following, confidence=confidence, changed=changed)
 
-
-@torch.inference_mode()
-def _profile(refiner: Refiner, vector: Vector, modality: str) -> Arrays:
-    profiles: Profiles = refiner.profiles(torch.from_numpy(vector[None]), modality, exact=True)
-    return profiles.to_arrays()
+    def _noise(self, view: View, refined: bool, modality: str) -> Noise | None:
+        key = (view.generation, refined, modality)
+        with self._guard:
+            if key not in self._noises:
+                refiner = self._refiner if refined else None
+                made = measured_noise(view, self.model, refiner, modality)
+                self._noises = {k: v for k, v in self._noises.items() if k[0] == key[0]}
+                self._noises[key] = made
+            return self._noises[key]
 
 
 def _model(store: VectorStore, run: str | Path | None) -> Model:
@@ -353,8 +365,3 @@ def _model(store: VectorStore, run: str | Path | None) -> Model:
         )
     model: Model = MMRef.from_pretrained(path)
     return model
-
-
-def results_json(query: Query, hits: Sequence[Hit]) -> dict[str, Any]:
-    """The document of ``mmref search --json``."""
-    return {"query": query.label, "results": [hit.as_dict() for hit in hits]}

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmref.data.images import load_image
 from mmref.errors import ImageError
 from mmref.files import atomic_write
-from mmref.search.engine import Hit
+from mmref.search.hits import Hit
 
 PAPER, INK, FAINT, TILE = "#ffffff", "#1c1f23", "#6a7078", "#e6e8eb"
 RIGHT, WRONG, LINE = "#1a8f4c", "#cc3333", "#d5d8dc"
