@@ -174,7 +174,7 @@ class MMRef:
         parts = []
         for start in range(0, len(captions), batch_size):
             ids = self.encoder.tokenise(captions[start : start + batch_size])
-            batch = self.encoder.text_batch(ids).to(self._device)
+            batch = self.encoder.text_batch(ids).to(self.device)
             parts.append(self.encoder.encode_text(batch).float().cpu())
             if progress:
                 progress(min(start + batch_size, len(captions)), len(captions))
@@ -201,7 +201,7 @@ class MMRef:
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
             pixels = self._as_tensor(part) if array else self._decode(part)
-            parts.append(self.encoder.encode_image(pixels.to(self._device)).float().cpu())
+            parts.append(self.encoder.encode_image(pixels.to(self.device)).float().cpu())
             if progress:
                 progress(min(start + batch_size, len(images)), len(images))
         return torch.cat(parts) if parts else torch.zeros(0, self.dimension)
@@ -335,8 +335,20 @@ class MMRef:
         return cls(encoder, settings, path=folder)
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where the encoder is; vectors come to the CPU from everywhere."""
         return next(self._module.parameters()).device
+
+    def to(self, device: str | torch.device) -> "MMRef":
+        """Move the encoder to a device; ``auto`` is the GPU where there is one.
+
+        Example:
+            >>> model = MMRef.from_pretrained("runs/flags").to("auto")   # doctest: +SKIP
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._module.to(device)
+        return self
 
     def _as_tensor(self, part: Any) -> Tensor:
         tensor = (

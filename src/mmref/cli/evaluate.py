@@ -55,7 +55,7 @@ def command(
     from mmref.evaluation.evaluator import evaluate
     from mmref.model import MMRef
 
-    model = MMRef.from_pretrained(run)
+    model = MMRef.from_pretrained(run).to("auto")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 

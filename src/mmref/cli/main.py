@@ -22,6 +22,7 @@ VERBS = (
     "inspect",
     "ablate",
     "transfer",
+    "embed",
     "index",
     "search",
     "store",

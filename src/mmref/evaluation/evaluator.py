@@ -122,6 +122,7 @@ def evaluate(
         ties=ties,
         tolerance=TOLERANCE,
         chance=main.chance,
+        chance_map=main.chance_map,
         skipped=encoded.skipped,
         skipped_queries=main.skipped,
         seed=seed,
@@ -152,7 +153,7 @@ def _backbone(model: MMRef) -> str:
 def environment_of(model: MMRef) -> dict[str, Any]:
     """``versions``, and the ``machine`` with the device that encodes (JSON)."""
     found = describe_environment()
-    device = getattr(model, "_device", torch.device("cpu"))
+    device = getattr(model, "device", torch.device("cpu"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return found | {"machine": found["machine"] | {"device": name}}
 
