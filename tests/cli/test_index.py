@@ -61,7 +61,11 @@ def test_json_is_one_document(run_mmref, run, pics, tmp_path):
         (["{run}", "{pics}", "--store", ""], 2, "address is empty"),
         (["{run}", "{features}", "--store", "{s}"], 1, "encodes pixels"),
         (["{run}", "{pics}"], 2, "--store"),
-        (["{run}"], 2, "IMAGES"),
+        (["{run}"], 2, "--store"),
+        (["{run}", "--store", "{s}"], 2, "IMAGES..."),
+        (["{run}", "{pics}", "--store", "{s}", "--storage", "fp8"], 2, "fp32, fp16, int8"),
+        (["{run}", "--store", "{s}", "--reencode"], 2, "does not exist"),
+        (["{run}", "{pics}", "--store", "{s}", "--reencode"], 2, "leave IMAGES out"),
     ],
 )
 def test_mistakes_are_one_line_and_make_nothing(

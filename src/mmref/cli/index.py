@@ -14,16 +14,33 @@ _SHOWN = 10
 
 def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGES...", help="Folders, image files, or a SOURCE."),
-    ],
     store: Annotated[
         str, typer.Option("--store", metavar="URI", help="The store: a folder, made when missing.")
     ],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGES...", help="Folders, image files, or a SOURCE.", show_default=False
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Forget images of these folders that are gone.")
     ] = False,
+    reencode: Annotated[
+        bool,
+        typer.Option(
+            "--reencode", help="Encode all images of the store with RUN; the old run serves so far."
+        ),
+    ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="fp32|fp16|int8",
+            help="How a new store keeps vectors (fp32 unless told).",
+            show_default=False,
+        ),
+    ] = None,
     json_out: Annotated[
         bool, typer.Option("--json", help="Print what was done as JSON on stdout.")
     ] = False,
@@ -34,12 +51,32 @@ def command(
     interruption the same command goes on where it stopped.
     """
     from mmref.cli.console import emit_json, say
+    from mmref.errors import UsageError
     from mmref.model import MMRef
     from mmref.search.ingest import index_images
 
+    if not images and not reencode:
+        raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
     model = MMRef.from_pretrained(run)
+    if images and reencode and model.kind != "features":
+        raise UsageError("--reencode takes the images that the store knows: leave IMAGES out")
     with _Bar() as bar:
-        report = index_images(model, images, store, run=run, prune=prune, progress=bar)
+        if reencode:
+            from mmref.search.reencode import reencode as encode_anew
+
+            report = encode_anew(
+                model,
+                store,
+                run=run,
+                sources=images or (),
+                storage=storage,
+                prune=prune,
+                progress=bar,
+            )
+        else:
+            report = index_images(
+                model, images or (), store, run=run, prune=prune, storage=storage, progress=bar
+            )
     for note in report.notes:
         say(f"note: {note}")
     if json_out:

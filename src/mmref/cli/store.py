@@ -1,4 +1,4 @@
-"""``mmref store``: facts about a store."""
+"""``mmref store``: look into a store, check it, give back room, take it out and in."""
 
 from typing import Annotated, Any
 
@@ -7,26 +7,24 @@ import typer
 EPILOG = "Example: mmref store info flags.store"
 
 app = typer.Typer(
-    help="Look into a store.",
+    help="Look into a store, check it, export and import it.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+_Uri = Annotated[str, typer.Argument(metavar="URI", help="The store.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+_SHOWN = 50
 
 
 @app.callback()
 def _root() -> None:
-    """Look into a store."""
+    """Look into a store, check it, export and import it."""
 
 
 @app.command(name="info", epilog=EPILOG)
-def info(
-    store: Annotated[str, typer.Argument(metavar="URI", help="The store.")],
-    json_out: Annotated[
-        bool, typer.Option("--json", help="Print the facts as JSON on stdout.")
-    ] = False,
-) -> None:
+def info(store: _Uri, json_out: _Json = False) -> None:
     """How many images a store holds, and which run made it."""
     from mmref.cli.console import emit_json
     from mmref.search.stores.base import open_store
@@ -39,17 +37,119 @@ def info(
         _print(facts)
 
 
+@app.command(name="verify", epilog="Example: mmref store verify flags.store --content")
+def verify(
+    store: _Uri,
+    content: Annotated[
+        bool, typer.Option("--content", help="Read the pictures too and compare their content.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Make the search index anew; forget images that cannot be used."
+        ),
+    ] = False,
+    json_out: _Json = False,
+) -> None:
+    """Check every row, every vector and the search index; exit 1 where anything is wrong."""
+    from mmref.cli.console import emit_json, out, say
+    from mmref.search.stores.base import open_store
+
+    with open_store(store) as reader:
+        identity, images = reader.identity, len(reader)
+        found = [] if repair else reader.verify(content)
+    left = found
+    if repair:
+        with open_store(store, identity) as opened:
+            found = opened.verify(content, repair=True)
+            left, images = opened.verify(content) if found else [], len(opened)
+    if json_out:
+        document = {"store": store, "images": images, "problems": found}
+        emit_json(document | ({"left": left} if repair else {}))
+    else:
+        console = out()
+        for problem in found[:_SHOWN]:
+            text = problem if problem.isprintable() else ascii(problem)
+            console.print(text, markup=False, soft_wrap=True)
+        if len(found) > _SHOWN:
+            console.print(f"... and {len(found) - _SHOWN:,} more (--json lists all)")
+        if not found:
+            console.print(f"{store}: {images:,} images, nothing wrong", markup=False)
+    if found and repair:
+        say(f"{len(found):,} problems found, {len(left):,} left; index again what was forgotten")
+    elif found:
+        say(f"{len(found):,} problems; mmref store verify {store} --repair mends what it can")
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command(name="compact", epilog="Example: mmref store compact flags.store")
+def compact(store: _Uri, json_out: _Json = False) -> None:
+    """Give back the room of what was removed; the store can be searched all the while."""
+    from mmref.cli.console import emit_json, out
+    from mmref.search.stores.base import open_store
+
+    with open_store(store) as reader:
+        identity, before = reader.identity, reader.info()["bytes"]
+    with open_store(store, identity) as opened:
+        opened.compact()
+    with open_store(store) as reader:
+        after = reader.info()["bytes"]
+    if json_out:
+        emit_json({"store": store, "bytes_before": before, "bytes": after})
+    else:
+        sizes = f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now"
+        out().print(f"{store}: {sizes}", markup=False, soft_wrap=True)
+
+
+@app.command(name="export", epilog="Example: mmref store export flags.store flags-export")
+def export(
+    store: _Uri,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder.")],
+    json_out: _Json = False,
+) -> None:
+    """Write items (Parquet), vectors (.npy) and profiles (.npz) into a folder."""
+    from mmref.cli.console import emit_json, out
+    from mmref.search.stores.base import open_store
+    from mmref.search.stores.exchange import export_store
+
+    with open_store(store) as opened:
+        count = export_store(opened, folder)
+    if json_out:
+        emit_json({"store": store, "folder": folder, "images": count})
+    else:
+        out().print(f"{folder}: {count:,} images", markup=False, soft_wrap=True)
+
+
+@app.command(name="import", epilog="Example: mmref store import flags-export --store new.store")
+def import_(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="What export has written.")],
+    store: Annotated[str, typer.Option("--store", metavar="URI", help="The new store.")],
+    json_out: _Json = False,
+) -> None:
+    """Make a store of an exported folder, without encoding."""
+    from mmref.cli.console import emit_json, out
+    from mmref.search.stores.exchange import import_store
+
+    count = import_store(folder, store)
+    if json_out:
+        emit_json({"store": store, "folder": folder, "images": count})
+    else:
+        out().print(f"{store}: {count:,} images", markup=False, soft_wrap=True)
+
+
 def _print(facts: dict[str, Any]) -> None:
     from mmref.cli.console import out
 
     run = facts["run"]
     refinement = run["refinement"]
     size = run["image_size"]
+    sizes = f"{facts['vector_bytes']:,} vector ({facts['storage']})"
     lines = {
         "store": facts["store"],
         "images": f"{facts['images']:,}",
         "dimension": facts["dimension"],
-        "bytes per image": f"{facts['vector_bytes']:,} vector, {facts['profile_bytes']:,} profile",
+        "bytes per image": f"{sizes}, {facts['profile_bytes']:,} profile",
         "on disk": f"{facts['bytes'] / 1e6:,.1f} MB",
         "run": run["id"],
         "run's folder": run["path"] or "unknown",
@@ -57,6 +157,8 @@ def _print(facts: dict[str, Any]) -> None:
         "weights": run["digest"][:16],
         "refinement": "none" if refinement is None else refinement["form"],
     }
+    if facts.get("reencoding"):
+        lines["re-encoding"] = f"for {facts['reencoding']}, not complete: run it again"
     console = out()
     for name, value in lines.items():
         console.print(f"{name:<16} {value}", markup=False, soft_wrap=True)

@@ -98,6 +98,7 @@ def index_images(
     prune: bool = False,
     batch_size: int = BATCH,
     workers: int | None = None,
+    storage: str | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Index pictures (or features) into a store, which is made when there is none.
@@ -110,6 +111,7 @@ def index_images(
         prune: forget items of these sources whose picture is gone.
         batch_size: pictures encoded, and written, at a time.
         workers: decoding threads; by default one for each core.
+        storage: how a new store keeps vectors.
         progress: called with (pictures seen, pictures in all, report so far).
 
     Raises:
@@ -125,7 +127,7 @@ def index_images(
     if not listing.found:
         raise DataError(_nothing(sources, listing))
     path = str(Path(run).expanduser().absolute()) if str(run) else ""
-    with closing(open_store(uri, RunIdentity.of(model, path))) as opened:
+    with closing(open_store(uri, RunIdentity.of(model, path), storage=storage)) as opened:
         ingest = _Ingest(model, opened, listing)
         report = ingest.report
         try:

@@ -1,0 +1,219 @@
+"""A store for another run: every picture is encoded anew while the old vectors serve.
+
+The new vectors are written beside the old ones, batch by batch, so that a kill costs at most the
+batches under way and the next run goes on there; when the last is written the store changes over
+at one moment. A vector cannot be made without its picture: where pictures are gone or cannot be
+decoded any more the store does not change over, unless these are to be forgotten (``prune``).
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmref.data.images import default_workers, image_array, load_image
+from mmref.errors import DataError, ImageError, UsageError
+from mmref.search.ingest import BATCH, IngestReport, Progress
+from mmref.search.listing import Source, list_images
+from mmref.search.records import Changes, Encoded, Item, Model, RunIdentity, Skipped
+from mmref.search.stores.base import Migration, VectorStore, open_store
+
+_AHEAD = 2
+_NAMED = 3
+
+
+def reencode(
+    model: Model,
+    store: str | Path,
+    *,
+    run: str | Path = "",
+    sources: Sequence[Source] = (),
+    storage: str | None = None,
+    prune: bool = False,
+    batch_size: int = BATCH,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Encode all that a store holds with another run.
+
+    Args:
+        model: the new run's model.
+        store: address of the store.
+        run: the new run's folder, noted in the store.
+        sources: where the features are, for a run that encodes features.
+        storage: how the new vectors are kept; by default as the old ones.
+        prune: forget items whose picture is gone or cannot be decoded.
+        batch_size: pictures encoded, and written, at a time.
+        workers: decoding threads; by default one for each core.
+        progress: called with (items seen, items in all, report so far).
+
+    Returns:
+        A report in which ``updated`` items were encoded now, and ``unchanged`` ones before.
+
+    Raises:
+        UsageError: the run encodes features and no sources are given.
+        PathError: there is no store, or it cannot be written.
+        DataError: pictures are gone or unusable and are not to be forgotten; nothing is lost, and
+            the old vectors serve on.
+        StoreError: the store is damaged or has another writer, or the disk is full.
+    """
+    begun = time.monotonic()
+    path = str(Path(run).expanduser().absolute()) if str(run) else ""
+    new = RunIdentity.of(model, path)
+    with closing(open_store(str(store))) as reader:
+        old, kept = reader.identity, reader.storage
+    with closing(open_store(str(store), old)) as opened:
+        work = _Reencoding(model, opened, prune)
+        report = work.report
+        if old.difference(new) is None and storage in (None, kept):
+            report.unchanged = len(opened)
+            return report
+        if model.kind == "features":
+            work.features = _features(sources)
+        migration = opened.migration(new, storage)
+        try:
+            work.require_pictures(migration)
+            report.unchanged = len(opened) - sum(1 for _ in migration.pending())
+            for batch in work.batches(migration, batch_size, workers or default_workers()):
+                work.write(migration, batch)
+                if progress is not None:
+                    progress(report.unchanged + work.seen, len(opened), report)
+            work.forget_unusable()
+            if len(opened):
+                migration.finish()
+        finally:
+            report.seconds = time.monotonic() - begun
+    return report
+
+
+def _features(sources: Sequence[Source]) -> dict[str, npt.NDArray[np.float32]]:
+    if not sources:
+        raise UsageError(
+            "this run encodes features: name the SOURCE that holds them: "
+            "mmref index RUN SOURCE --store URI --reencode"
+        )
+    listing = list_images(sources, features=True)
+    return {one.place.path: one.features for one in listing.found if one.features is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One item after reading: what the encoder takes, or why there is nothing."""
+
+    item: Item
+    pixels: Any = None
+    reason: str | None = None
+
+
+class _Reencoding:
+    def __init__(self, model: Model, store: VectorStore, prune: bool) -> None:
+        self.model = model
+        self.store = store
+        self.prune = prune
+        self.report = IngestReport()
+        self.features: dict[str, npt.NDArray[np.float32]] | None = None
+        self.unusable: list[int] = []
+        self.seen = 0
+
+    def require_pictures(self, migration: Migration) -> None:
+        """Refuse at once where pictures are gone, or forget their items."""
+        gone = [item for item in migration.pending() if not self._is_there(item)]
+        if gone and not self.prune:
+            raise DataError(_refusal("gone", [item.place.path for item in gone]))
+        if gone:
+            self.store.apply(Changes(removed=[item.id for item in gone]))
+            self.report.removed += len(gone)
+
+    def _is_there(self, item: Item) -> bool:
+        if self.features is not None:
+            return item.place.path in self.features
+        return os.path.isfile(item.place.path)  # noqa: PTH113
+
+    def batches(self, migration: Migration, size: int, workers: int) -> Iterator[list[_Read]]:
+        """Read what is pending, some batches ahead of the encoder."""
+        waiting: deque[list[Future[_Read]]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="mmref-decode") as pool:
+            try:
+                part: list[Future[_Read]] = []
+                for item in migration.pending():
+                    part.append(pool.submit(self._read, item))
+                    if len(part) == size:
+                        waiting.append(part)
+                        part = []
+                    if len(waiting) > _AHEAD:
+                        yield [one.result() for one in waiting.popleft()]
+                for rest in (*waiting, part):
+                    yield [one.result() for one in rest]
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, item: Item) -> _Read:
+        if self.features is not None:
+            return _Read(item, np.ascontiguousarray(self.features[item.place.path], dtype="<f4"))
+        try:
+            size = self.model.image_size
+            image = load_image(item.place.path, near=size)
+            return _Read(item, image if size is None else image_array(image, size))
+        except ImageError as error:
+            return _Read(item, reason=str(error).removeprefix(f"{item.place.path}: "))
+        except OSError as error:
+            return _Read(item, reason=error.strerror or "cannot be read")
+
+    def write(self, migration: Migration, batch: list[_Read]) -> None:
+        """Encode and write one batch."""
+        self.seen += len(batch)
+        for one in batch:
+            if one.reason is not None:
+                self._skip(one.item, one.reason)
+        ready = [one for one in batch if one.reason is None]
+        if not ready:
+            return
+        pixels: Any = [one.pixels for one in ready]
+        if isinstance(pixels[0], np.ndarray):
+            pixels = np.stack(pixels)
+        vectors = self.model.encode_image(pixels, batch_size=len(ready)).float().cpu()
+        finite = torch.isfinite(vectors).all(dim=1)
+        refiner = self.model.refiner
+        profiles: dict[str, npt.NDArray[Any]] = {}
+        if refiner is not None:
+            profiles = refiner.profiles(torch.nan_to_num(vectors), "image").to_arrays()
+        encoded = []
+        for row, one in enumerate(ready):
+            if not finite[row]:
+                self._skip(one.item, "the encoder gave no finite vector")
+                continue
+            profile = {name: values[row] for name, values in profiles.items()}
+            vector = vectors[row].numpy().astype(np.float32)
+            encoded.append(Encoded(one.item.id, one.item.digest, vector, profile))
+        migration.write(encoded)
+        self.report.encoded += len(encoded)
+        self.report.updated += len(encoded)
+
+    def _skip(self, item: Item, reason: str) -> None:
+        self.report.skipped.append(Skipped(item.place.path, reason))
+        self.unusable.append(item.id)
+
+    def forget_unusable(self) -> None:
+        """Refuse where pictures could not be encoded, or forget their items."""
+        if self.unusable and not self.prune:
+            raise DataError(_refusal("unusable", [skip.path for skip in self.report.skipped]))
+        if self.unusable:
+            self.store.apply(Changes(removed=self.unusable))
+            self.report.removed += len(self.unusable)
+
+
+def _refusal(what: str, paths: list[str]) -> str:
+    named = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
+    return (
+        f"{len(paths):,} pictures are {what} ({named}): put them back and run the same command "
+        "again, or forget them with --prune; the old vectors serve on"
+    )

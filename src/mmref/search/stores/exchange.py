@@ -1,0 +1,191 @@
+"""A store as files that other programs read, and back.
+
+======================  ==================================================================
+``items.parquet``       path, size, mtime_ns, digest, source, metadata (JSON text), by row
+``vectors.npy``         float32 [n, d], in the same order
+``profiles.npz``        the arrays of the profiles, [n, ...]; only where there are profiles
+``store.json``          the run, the storage, the number of items
+======================  ==================================================================
+
+Vectors are written as they are read, so a store that is imported again answers as the first did;
+ids are given anew, in the same order.
+"""
+
+import json
+import zipfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmref.errors import DataError, PathError, StoreError
+from mmref.files import atomic_folder
+from mmref.search.records import Changes, Item, Place, Record, RunIdentity
+from mmref.search.stores.base import VectorStore, open_store
+
+FORMAT = 1
+_BLOCK_ROWS = 4096
+
+
+def export_store(store: VectorStore, folder: str | Path) -> int:
+    """Write a store's items, vectors and profiles into a new folder; how many items.
+
+    Raises:
+        PathError: the folder is there already, or cannot be written.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise PathError(f"{target} exists: name a new folder")
+    with store.view() as view, atomic_folder(target) as partial:
+        count, items = len(view), view.items()
+        vectors: npt.NDArray[Any] | None = None
+        profiles: dict[str, npt.NDArray[Any]] = {}
+        with _Table(partial / "items.parquet") as table:
+            start = 0
+            while block := list(islice(items, _BLOCK_ROWS)):
+                ids = [item.id for item in block]
+                table.write(block)
+                part = slice(start, start + len(block))
+                read, held = view.vectors(ids), view.profiles(ids)
+                if vectors is None:
+                    vectors = _array(partial / "vectors.npy", read, count)
+                    profiles = {
+                        name: _array(partial / f"profile-{name}.npy", values, count)
+                        for name, values in held.items()
+                    }
+                vectors[part] = read
+                for name, values in held.items():
+                    profiles[name][part] = values
+                start += len(block)
+        if vectors is None:
+            np.save(partial / "vectors.npy", np.zeros((0, store.identity.dimension), np.float32))
+        for array in (vectors, *profiles.values()):
+            if isinstance(array, np.memmap):
+                array.flush()
+        _zip(partial, list(profiles))
+        facts = {
+            "format": FORMAT,
+            "images": count,
+            "run": store.identity.as_dict(),
+            "storage": store.storage,
+        }
+        (partial / "store.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    return count
+
+
+def import_store(folder: str | Path, uri: str) -> int:
+    """Make a new store of what :func:`export_store` wrote; how many items.
+
+    A kill leaves a part, which the same command completes.
+
+    Raises:
+        PathError: there is no such folder.
+        DataError: it does not hold an export, or a damaged one.
+        StoreError: the store holds items that are not of this export.
+    """
+    import pyarrow.parquet as pq
+
+    source = Path(folder)
+    if not (source / "store.json").is_file():
+        raise PathError(f"{source} is not an export: mmref store export makes one")
+    try:
+        facts = json.loads((source / "store.json").read_text(encoding="utf-8"))
+        identity, storage = RunIdentity.from_dict(facts["run"]), str(facts["storage"])
+        count = int(facts["images"])
+        vectors = np.load(source / "vectors.npy", "r" if count else None, allow_pickle=False)
+        profiles = _profiles(source / "profiles.npz")
+        table = pq.ParquetFile(source / "items.parquet")
+        lengths = {count, len(vectors), table.metadata.num_rows, *map(len, profiles.values())}
+        if lengths != {count} or vectors.shape[1:] != (identity.dimension,):
+            raise ValueError("its files differ in length")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source} is damaged: {error}") from error
+    with open_store(uri, identity, storage=storage) as store:
+        held = {item.place.path for item in store.items()}
+        start = 0
+        for rows in table.iter_batches(_BLOCK_ROWS):
+            changes = Changes()
+            for number, row in enumerate(rows.to_pylist(), start):
+                place = Place(
+                    row["path"],
+                    row["size"],
+                    row["mtime_ns"],
+                    json.loads(row["metadata"]),
+                    row["source"],
+                )
+                if place.path in held:
+                    held.discard(place.path)
+                    continue
+                profile = {name: values[number] for name, values in profiles.items()}
+                vector = np.array(vectors[number], dtype=np.float32)
+                changes.records.append(Record(place, row["digest"], vector, profile))
+            start += rows.num_rows
+            if held and start == count:
+                raise StoreError(f"{uri} holds other images: import into a new store")
+            if changes:
+                store.apply(changes)
+        store.finish()
+    return count
+
+
+class _Table:
+    """Writes items into a Parquet file, block by block."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        numbers = ("size", "mtime_ns")
+        names = ("path", "size", "mtime_ns", "digest", "source", "metadata")
+        self._schema = pa.schema(
+            [pa.field(name, pa.int64() if name in numbers else pa.string()) for name in names]
+        )
+        self._writer = pq.ParquetWriter(path, self._schema)
+
+    def write(self, items: list[Item]) -> None:
+        import pyarrow as pa
+
+        rows = [
+            {
+                "path": item.place.path,
+                "size": item.place.size,
+                "mtime_ns": item.place.mtime_ns,
+                "digest": item.digest,
+                "source": item.place.source,
+                "metadata": json.dumps(item.place.metadata, ensure_ascii=False, sort_keys=True),
+            }
+            for item in items
+        ]
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+
+    def __enter__(self) -> "_Table":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+def _array(file: Path, sample: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    return np.lib.format.open_memmap(
+        file, mode="w+", dtype=sample.dtype, shape=(count, *sample.shape[1:])
+    )
+
+
+def _zip(folder: Path, names: list[str]) -> None:
+    """Put the arrays of the profiles into one .npz, uncompressed."""
+    if not names:
+        return
+    with zipfile.ZipFile(folder / "profiles.npz", "w", zipfile.ZIP_STORED) as target:
+        for name in names:
+            file = folder / f"profile-{name}.npy"
+            target.write(file, f"{name}.npy")
+            file.unlink()
+
+
+def _profiles(file: Path) -> dict[str, npt.NDArray[Any]]:
+    if not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}
