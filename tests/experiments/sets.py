@@ -93,6 +93,8 @@ def made_run(objects, ways, *, profile=0, **facts):
         "run_seconds": 2.0,
         "seconds": 1.0,
         "steps": 10,
+        "caption_steps": 0,
+        "decoder_steps": 0,
         "parameters": 1000,
         "split": "test",
         "sweeps": {},

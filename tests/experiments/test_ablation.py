@@ -1,4 +1,5 @@
 import json
+import shutil
 from importlib.util import find_spec
 
 import numpy as np
@@ -17,9 +18,11 @@ from mmref.errors import (
 from mmref.evaluation.evaluator import evaluate
 from mmref.experiments import ablation, plots, scheduling, worker
 from mmref.experiments.ablation import run_ablation
+from mmref.experiments.code_state import code_state
 from mmref.experiments.folds import cross_validate
 from mmref.experiments.grid import Grid, Plan, units
 from mmref.experiments.presets import plan_of
+from mmref.training.captions import caption_steps
 from mmref.training.trainer import Trainer
 
 from .sets import DRAWN, methods, plan_on, small, write_set
@@ -69,6 +72,11 @@ def test_figures_are_those_of_training_and_evaluating(done, data):
     (run,) = [r for r in results.values["runs"] if (r["variant"], r["unit"]) == ("full", "seed-1")]
     assert run["epoch"] == trained.best_epoch
     assert run["steps"] == 2
+    assert run["caption_steps"] == caption_steps(Trainer(dataset, small()).pairs, small()) > 0
+    assert run["decoder_steps"] > 0
+    (base,) = [r for r in results.values["runs"] if (r["variant"], r["unit"]) == ("base", "seed-1")]
+    assert (base["caption_steps"], base["decoder_steps"]) == (0, 0)
+    assert run["code"] == base["code"] == code_state()
     assert run["index"]["vector"] == 4 * trained.model.dimension
 
 
@@ -146,6 +154,36 @@ def test_another_preset_is_refused(done, data, no_training):
     plan = plan_of("losses", small(), units(1), source=str(data))
     with pytest.raises(ConfigError, match="holds the ablation 'mine', not 'losses'"):
         ablate(plan, done[0])
+
+
+def test_a_refusal_leaves_the_folder_as_it_is(tmp_path, no_training):
+    settings = small(encoder__kind="compact")
+    folder = tmp_path / "out"
+    plan = Plan("mine", Grid(methods(settings)), units(1), drawn=DRAWN)
+    ablate(plan, folder)  # every run fails, but the set is drawn
+    identity = json.loads(json.dumps(plan.identity(plan.entry("base"), units(1)[0], "somewhere")))
+    facts = {"identity": identity | {"split": "test"}, "figures": {}, "code": code_state()}
+    worker.write_result(folder / "runs" / "base" / "seed-0", facts, {})
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(ConfigError, match="base/seed-0 was run with another data"):
+        ablate(plan, folder)
+    other = Plan("mine", Grid(methods(small(training__weight_decay=0.5))), units(3), drawn=DRAWN)
+    with pytest.raises(ConfigError, match="with another"):
+        ablate(other, folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_runs_of_other_code_are_not_mixed_unless_asked(done, data, tmp_path, monkeypatch):
+    folder = shutil.copytree(done[0], tmp_path / "copy")
+    monkeypatch.setattr(ablation, "code_state", lambda: "9+other")
+    with pytest.raises(ConfigError, match=r"6 finished runs .* by .*9\+other now: .* --mixed"):
+        ablate(plan_on(data, seeds=3), folder)
+    whole = ablate(plan_on(data, seeds=2), folder)  # nothing is to be run: nothing is mixed
+    assert not any("different code" in note for note in whole.values["notes"])
+    monkeypatch.setattr(worker, "code_state", lambda: "9+other")
+    mixed = ablate(plan_on(data, seeds=3), folder, only=["base"], mixed=True)
+    (note,) = [note for note in mixed.values["notes"] if "different code" in note]
+    assert f"6 by {code_state()}, 1 by 9+other" in note
 
 
 def test_only_some_variants(data, tmp_path):

@@ -44,6 +44,7 @@ def test_the_table_is_that_of_a_hand_computation():
     assert table["full refined"]["to_control"]["p_value"] < 0.001
     assert table["full"]["to_control"]["against"] == "identity"
     assert table["full"]["to_control"]["difference"] == 50 / 8
+    assert table["full"]["to_identity"] == table["full"]["to_control"]
     assert table["full refined"]["to_unrefined"]["difference"] == 5
     assert table["full"]["to_unrefined"] is None
     assert table["base"]["to_base"] is None
@@ -120,7 +121,7 @@ def test_unequal_steps_are_said():
     assert Pool(plan_on("data", seeds=2), some).unequal_steps() == []
     some["full", "seed-1"][0]["steps"] = 7
     (note,) = Pool(plan_on("data", seeds=2), some).unequal_steps()
-    assert note.startswith("seed-1: full took 7 steps, base 10")
+    assert note.startswith("seed-1: full took 7 steps with images, base 10")
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import pytest
 
-from mmref.experiments.ablation import results_of
-from mmref.experiments.grid import Grid, Plan, units
+from mmref.experiments.ablation import _notes, results_of
+from mmref.experiments.grid import Entry, Grid, Plan, units
 from mmref.experiments.sheets import curve_sheets, markdown, sheets
 
-from .sets import DRAWN, made_run, methods, plan_on
+from .sets import DRAWN, made_run, methods, plan_on, small
 
 OBJECTS = ["x", "x", "y", "z"]
 
@@ -32,7 +32,54 @@ def test_the_tables_hold_the_figures(values):
     assert figures.rows[1][1:5] == ("25.0", "3.5", "3.5", "3.5")
     assert differences.rows[1][1].startswith("+3.0 [+3.0, +3.0] .0002")
     assert gains.rows == [("full refined", "+2.00 [+2.00, +2.00] .0002")]
-    assert costs.rows[2][1:] == ("2", "10", "1,000", "100 + 30")
+    assert costs.rows[2][1:] == ("2", "10+0+0", "1,000", "100 + 30")
+
+
+def test_steps_without_images_stand_beside_those_with_them():
+    runs = {
+        (name, "seed-0"): made_run(OBJECTS, {"unrefined": {"mAP": [1.0, 2.0, 3.0, 4.0]}}, **steps)
+        for name, steps in {
+            "base": {},
+            "identity": {},
+            "full": {"caption_steps": 1200, "decoder_steps": 7},
+        }.items()
+    }
+    values = results_of(plan_on("data/birds"), runs)
+    *_, costs = sheets(values)
+    assert "captions alone" in costs.title
+    assert {row[0]: row[2] for row in costs.rows}["full"] == "10+1,200+7"
+    notes = _notes(plan_on("data/birds"), runs)
+    assert notes[:2] == [
+        "beside the image steps: base, identity took no caption step and no decoder step",
+        "beside the image steps: full took 1,200 caption steps and 7 decoder steps",
+    ]
+    del runs["full", "seed-0"][0]["caption_steps"]  # a run of older code
+    *_, costs = sheets(results_of(plan_on("data/birds"), runs))
+    assert {row[0]: row[2] for row in costs.rows}["full"] == "10+?+7"
+
+
+def test_each_variant_stands_beside_its_own_control():
+    entries = (
+        *methods(),
+        Entry("identity-captions", "fair", small(), control="identity-captions"),
+        Entry("best", "best", small(), control="identity-captions"),
+        Entry("lonely", "its control is in no grid", small(), control="elsewhere"),
+    )
+    means = {"base": 1, "identity": 2, "full": 6, "identity-captions": 4, "best": 9, "lonely": 5}
+    runs = {
+        (name, "seed-0"): made_run(OBJECTS, {"unrefined": {"mAP": [float(mean)] * 4}})
+        for name, mean in means.items()
+    }
+    values = results_of(plan_on("data", entries=entries), runs)
+    best = values["rows"]["best"]
+    assert (best["to_identity"]["difference"], best["to_control"]["difference"]) == (7, 5)
+    assert best["to_control"]["against"] == "identity-captions"
+    assert values["rows"]["identity-captions"]["to_control"] is None
+    assert values["rows"]["lonely"]["to_control"]["against"] == "identity"
+    text = markdown(values)
+    assert "| best | +8.0 [+8.0, +8.0] .0002 | +7.0 [+7.0, +7.0] .0002 |" in text
+    assert "| best | identity-captions | +5.0 [+5.0, +5.0] .0002 |" in text
+    assert "| full | identity |" not in text  # said in the other table already
 
 
 def test_markdown_is_a_document(values):

@@ -62,6 +62,9 @@ def command(
         Literal["test", "val"] | None,
         typer.Option("--test-split", help="The split to report; default: test if there is one."),
     ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Go on although the code changed between runs.")
+    ] = False,
     plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Draw results.png (needs mmref[plots]).")
     ] = True,
@@ -71,10 +74,12 @@ def command(
 ) -> None:
     """Train a grid of variants and compare them, paired and with intervals.
 
-    All variants have the same data, epochs and batches; every choice is made on validation
-    objects. components: the method step by step; losses: the base losses of other papers;
-    ambiguity: base, control and full as captions leave out more or say more that is wrong (drawn
-    data); refinement: every refinement of one model a seed; references: how references are trained.
+    All variants have the same data, epochs and batches, and so steps with images. What some do
+    beside them, steps with captions alone and of the decoder, stands in the table of costs. Every
+    choice is made on validation objects. components: the method step by step; losses: the base
+    losses of other papers; ambiguity: base, control and full as captions leave out more or say
+    more that is wrong (drawn data); refinement: every refinement of one model a seed; references:
+    how references are trained.
 
     Each run is a process of one core. An interrupted grid goes on with the same command: finished
     runs are kept. DIR gets results.json, results.md and results.png.
@@ -97,7 +102,13 @@ def command(
 
         names_only = [name.strip() for name in (only or "").split(",") if name.strip()]
         results = run_ablation(
-            plan, folder, only=names_only, jobs=jobs, picture=plot, progress=progress
+            plan,
+            folder,
+            only=names_only,
+            jobs=jobs,
+            picture=plot,
+            mixed=mixed,
+            progress=progress,
         )
     _show(results, json, plot)
 

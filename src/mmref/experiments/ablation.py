@@ -11,6 +11,7 @@ The folder::
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 
 from mmref.environment import describe_environment
 from mmref.errors import ConfigError, PathError, UsageError
+from mmref.experiments.code_state import code_state
 from mmref.experiments.curves import curve_results
 from mmref.experiments.demo import cores
 from mmref.experiments.grid import FORMAT, Entry, Plan, Unit, differing, plain
@@ -67,6 +69,7 @@ def run_ablation(
     only: Sequence[str] = (),
     jobs: int | None = None,
     picture: bool = True,
+    mixed: bool = False,
     progress: Progress | None = None,
 ) -> Results:
     """Do the runs of a plan that are not done yet, and write the results of all that are.
@@ -78,13 +81,15 @@ def run_ablation(
         jobs: runs at a time, each in a process of one thread; all cores by default, and 0 for
             one after the other in this process.
         picture: write ``results.png`` (matplotlib, the extra ``plots``).
+        mixed: go on even when finished runs were made by other code than there is now; the
+            results say so.
         progress: told how far it is, and a line for each run that ends.
 
     Returns:
         The results. A run that fails is in ``failures``; the others go on.
 
     Raises:
-        ConfigError: an unknown variant, or the folder's runs are of other settings or data.
+        ConfigError: an unknown variant, or the folder's runs are of other settings, data or code.
         PathError: the folder holds something else, or cannot be written.
         UsageError: another process is at work in the folder.
         MissingExtraError: matplotlib is not there and a picture is wanted.
@@ -103,6 +108,7 @@ def run_ablation(
     _require_ours(folder, plan)
     sources = Sources(plan, folder / "data")
     plan = sources.plan
+    _require_same(plan, sources, folder, wanted, mixed)
     with _alone(require_writable_folder(folder)):
         _tidy(folder)
         write_json(folder / MARK, _described(plan))
@@ -197,6 +203,11 @@ def _notes(plan: Plan, runs: Runs) -> list[str]:
     notes = [*plan.grid.notes, *Pool(plan, runs).unequal_steps()]
     for facts, _ in runs.values():
         notes += [note for note in facts["notes"] if note not in notes]
+    notes += Pool(plan, runs).stage_steps()
+    codes = Counter(str(facts.get("code", "unknown")) for facts, _ in runs.values())
+    if len(codes) > 1:
+        made = ", ".join(f"{count} by {code}" for code, count in codes.most_common())
+        notes.append(f"the runs were made by different code ({made}): do not compare them closely")
     missing = len(plan.runs()) - len(runs)
     if missing:
         notes.append(f"{missing} of {len(plan.runs())} runs are not finished")
@@ -205,34 +216,77 @@ def _notes(plan: Plan, runs: Runs) -> list[str]:
 
 def _job(plan: Plan, entry: Entry, unit: Unit, sources: Sources, folder: Path) -> dict[str, Any]:
     source, mark = sources.of(unit)
-    target = folder.resolve() / "runs" / entry.name / unit.name
     return {
         "source": source,
-        "target": str(target),
+        "target": str(_target(folder, entry, unit)),
         "identity": json.loads(json.dumps(plan.identity(entry, unit, mark))),
     }
 
 
-def _is_done(job: dict[str, Any]) -> bool:
-    """Whether the job's run is finished.
+def _target(folder: Path, entry: Entry, unit: Unit) -> Path:
+    """Where a run's result goes, without a suffix."""
+    return folder.resolve() / "runs" / entry.name / unit.name
+
+
+def _require_same(
+    plan: Plan,
+    sources: Sources,
+    folder: Path,
+    wanted: list[tuple[Entry, Unit]],
+    mixed: bool,
+) -> None:
+    """Refuse to go on with runs that cannot stand beside new ones, before anything is written.
 
     Raises:
-        ConfigError: a run of other settings or data stands in its place.
+        ConfigError: a finished run is of other settings or data, or there are runs to do and
+            finished ones were made by other code.
     """
-    target = Path(job["target"])
-    if not target.with_name(f"{target.name}.json").is_file():
-        return False
-    found = read_result(target)
-    if found is None:
-        return False  # damaged: it is done again
-    other = differing(found[0].get("identity"), job["identity"])
+    others, waiting = Counter[str](), False
+    for entry, unit in plan.runs():
+        target, mark = _target(folder, entry, unit), sources.known(unit)
+        found = read_result(target)
+        waiting |= found is None and (entry, unit) in wanted
+        if found is not None:
+            facts = found[0]
+            if mark is None:  # not drawn yet: the same settings draw the same
+                mark = (facts.get("identity") or {}).get("data", "")
+            _require_identity(facts, plan.identity(entry, unit, mark), target)
+            if facts.get("code") != code_state():
+                others[str(facts.get("code") or "code of which nothing is known")] += 1
+    if others and waiting and not mixed:
+        count, (code, _) = sum(others.values()), others.most_common(1)[0]
+        raise ConfigError(
+            f"{count} finished run{'s' if count > 1 else ''} in {folder} were made by {code}, "
+            f"and the code is {code_state()} now: name another folder with --out, "
+            "or go on all the same with --mixed"
+        )
+
+
+def _require_identity(facts: dict[str, Any], identity: dict[str, Any], target: Path) -> None:
+    """Refuse a run of other settings or data.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    other = differing(facts.get("identity"), json.loads(json.dumps(identity)))
     if other:
         raise ConfigError(
             f"{target.parent.name}/{target.name} was run with another "
             f"{', '.join(name.removeprefix('settings.') for name in other[:3])}: "
             "name another folder, or remove it"
         )
-    return True
+
+
+def _is_done(job: dict[str, Any]) -> bool:
+    """Whether the job's run is finished; a damaged one is done again.
+
+    Raises:
+        ConfigError: a run of other settings or data stands in its place.
+    """
+    found = read_result(Path(job["target"]))
+    if found is not None:
+        _require_identity(found[0], job["identity"], Path(job["target"]))
+    return found is not None
 
 
 def _do(

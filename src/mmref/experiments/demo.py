@@ -40,7 +40,7 @@ FIGURE_VALUES: dict[str, Any] = {
     "encoder.block": 128,
 }
 MOST_PIXELS = 1000  # images; with more, precomputed features are preferred where there are any
-LONGEST, TIMED_STEPS = 40, 4
+LEAST, LONGEST, TIMED_STEPS = 2, 40, 4
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (method, steps done, steps in all, note)."""
@@ -118,9 +118,21 @@ def settings_for(
 
 
 def affordable_epochs(dataset: RetrievalDataset, settings: Settings, seconds: float) -> int:
-    """How many epochs of MMRef, the dearer method, fit into ``seconds`` on one core."""
+    """How many epochs of MMRef, the dearer method, fit into ``seconds`` on one core.
+
+    What its other stages take, captions alone and the decoder, is timed and set aside.
+
+    Args:
+        dataset: what is trained on.
+        settings: of MMRef.
+        seconds: the whole training may take.
+
+    Returns:
+        At least 2, even where the other stages alone take longer, and at most 40.
+    """
     import torch
 
+    from mmref.experiments.stages import beside_epochs
     from mmref.training.trainer import Trainer
 
     threads = torch.get_num_threads()
@@ -130,12 +142,14 @@ def affordable_epochs(dataset: RetrievalDataset, settings: Settings, seconds: fl
         trainer = Trainer(dataset, settings)
         setting_up = time.monotonic() - begun
         step, validating = trainer.measure(TIMED_STEPS)
+        beside = beside_epochs(trainer, TIMED_STEPS)
     finally:
         torch.set_num_threads(threads)
     # Two trainings share the memory bus, and one core must do for both where there is one.
     slower = 1.25 if cores() > 1 else 2.0
     epoch = (step * trainer.pairs.steps + validating) * slower
-    return max(2, min(LONGEST, int((seconds - setting_up * slower - validating) / epoch)))
+    left = seconds - (setting_up + beside + validating) * slower
+    return max(LEAST, min(LONGEST, int(left / epoch)))
 
 
 def cores() -> int:

@@ -62,14 +62,23 @@ def draw(settings: SyntheticSettings, folder: Path) -> Path:
     Returns:
         The set's folder, one for each choice of pictures.
     """
+    target = _place(settings, folder)
+    if not is_drawn(settings, folder):
+        generate(settings, target)
+    return target
+
+
+def is_drawn(settings: SyntheticSettings, folder: Path) -> bool:
+    """Whether :func:`draw` finds the set there already."""
+    return (_place(settings, folder) / "settings.json").is_file()
+
+
+def _place(settings: SyntheticSettings, folder: Path) -> Path:
     from mmref.experiments.grid import plain
 
     values = plain(settings)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    target = folder / f"{settings.domain}-seed-{settings.seed}-{digest}"
-    if not (target / "settings.json").is_file():
-        generate(settings, target)
-    return target
+    return folder / f"{settings.domain}-seed-{settings.seed}-{digest}"
 
 
 def fingerprint(folder: Path) -> str:

@@ -16,6 +16,7 @@ from mmref.config import Settings
 from mmref.data.batches import load_inputs
 from mmref.data.dataset import RetrievalDataset
 from mmref.evaluation.vectors import evaluate_vectors
+from mmref.experiments.stages import StageSteps
 from mmref.metrics.protocols import Figures
 from mmref.model import MMRef, RefinementChoice
 from mmref.training.trainer import Progress, Trainer
@@ -89,15 +90,17 @@ def fit_and_refit(
 
     Returns:
         The model, and facts: the ``epoch``, ``deep_share`` and ``refinement`` that were chosen,
-        and of both trainings together ``seconds`` and ``steps``; ``parameters`` that learn.
+        and of both trainings together ``seconds``, ``steps`` (of images), ``caption_steps`` and
+        ``decoder_steps``; ``parameters`` that learn.
     """
-    first = Trainer(rest, settings, progress=progress)
+    stages = StageSteps(progress)
+    first = Trainer(rest, settings, progress=stages)
     chosen = first.run()
     share = next(
         (row["deep_share"] for row in chosen.history if row["epoch"] == chosen.best_epoch), 0.0
     )
     whole = Trainer(
-        rest.with_split(["train"] * len(rest)), settings, validate=False, progress=progress
+        rest.with_split(["train"] * len(rest)), settings, validate=False, progress=stages
     )
     whole.set_deep_share(share)
     refit = whole.run(stop_after=chosen.best_epoch)
@@ -109,6 +112,7 @@ def fit_and_refit(
         "refinement": None if refinement is None else vars(refinement),
         "seconds": round(chosen.seconds + refit.seconds, 3),
         "steps": first.state.step + whole.state.step,
+        **stages.facts(),
         "parameters": sum(p.numel() for p in whole.state.module.parameters()),
     }
     return MMRef(model.encoder, model.settings, model.references, refinement), facts

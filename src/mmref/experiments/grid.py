@@ -14,7 +14,7 @@ from mmref.data.synthetic import SyntheticSettings
 from mmref.errors import ConfigError
 
 FORMAT = 1
-BASE, CONTROL = "base", "identity"
+BASE, CONTROL, CAPTIONS_CONTROL = "base", "identity", "identity-captions"
 Task = Literal["train", "refinement"]
 _NAME = re.compile(r"[\w+=.-]+")
 _BUDGET = ("epochs", "batch_size", "patience")
@@ -29,6 +29,7 @@ class Entry:
         title: a few words for tables.
         settings: all settings; the unit sets the seed.
         synth: generator values that differ from the plan's (drawn data alone).
+        control: the entry that is trained as this one is but for the references.
         sweeps: further test sets on which the trained model is scored, each a name and the
             generator values that make it (drawn data alone).
     """
@@ -38,6 +39,7 @@ class Entry:
     settings: Settings
     synth: Mapping[str, Any] = field(default_factory=dict)
     sweeps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    control: str = CONTROL
 
 
 @dataclass(frozen=True)

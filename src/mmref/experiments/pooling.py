@@ -16,6 +16,7 @@ import numpy as np
 from mmref.errors import DataError
 from mmref.experiments.grid import BASE, CONTROL, Plan
 from mmref.experiments.scoring import PLAIN, REFINED, Arrays
+from mmref.experiments.stages import STAGES
 from mmref.metrics.bootstrap import intervals, paired_difference, resampled_means
 from mmref.metrics.protocols import METRICS
 
@@ -116,6 +117,12 @@ class Pool:
             "seconds": _mean(facts, lambda f: f["run_seconds"]),
             "training_seconds": _mean(facts, lambda f: f["seconds"]),
             "steps": _mean(facts, lambda f: f["steps"]),
+            **{
+                stage: _mean(facts, lambda f, stage=stage: f[stage])  # type: ignore[misc]
+                if all(stage in f for f in facts)
+                else None
+                for stage in STAGES.values()
+            },
             "parameters": _mean(facts, lambda f: f["parameters"]),
             "vector_bytes": _mean(facts, lambda f: f["index"]["vector"]),
             "profile_bytes": profile,
@@ -159,26 +166,52 @@ class Pool:
     def table(self) -> dict[str, dict[str, Any]]:
         """Every row's summary with its differences.
 
-        ``to_base``: to the base objective's cosine; ``to_control``: to the ID control, ranked in
-        the same way; ``to_unrefined``: of a refined row to the same model's cosine.
+        ``to_base``: to the base objective's cosine; ``to_identity``: to the ID control, ranked in
+        the same way; ``to_control``: to the entry's own control, which has the same stages, or to
+        the ID control where that is not in the grid; ``to_unrefined``: of a refined row to the
+        same model's cosine.
         """
         rows = {row.name: row for row in self.rows()}
         found: dict[str, dict[str, Any]] = {}
         for name, row in rows.items():
             refined = row.way == REFINED
+            own = self.plan.entry(row.entry).control
+            own = own if (own, PLAIN) in {(r.entry, r.way) for r in rows.values()} else CONTROL
             against = {
                 "to_base": BASE,
-                "to_control": f"{CONTROL} refined" if refined else CONTROL,
+                "to_identity": f"{CONTROL} refined" if refined else CONTROL,
+                "to_control": f"{own} refined" if refined else own,
                 "to_unrefined": row.entry if refined else name,
             }
+            differences = {
+                other: self.difference(rows[other], row)
+                if other in rows and other != name
+                else None
+                for other in dict.fromkeys(against.values())
+            }
             found[name] = self.summary(row) | {
-                key: self.difference(rows[other], row) if other in rows and other != name else None
-                for key, other in against.items()
+                key: differences[other] for key, other in against.items()
             }
         return found
 
+    def stage_steps(self) -> list[str]:
+        """What to say of steps without images, which are beside the budget of image steps."""
+        taken: dict[tuple[int, ...], list[str]] = {}
+        for entry in self.plan.grid.entries:
+            facts = [self.runs[entry.name, unit][0] for unit in self.units(entry.name)]
+            if facts and all(name in f for f in facts for name in STAGES.values()):
+                most = tuple(max(f[name] for f in facts) for name in STAGES.values())
+                taken.setdefault(most, []).append(entry.name)
+        if len(taken) < 2:
+            return []
+        return [
+            f"beside the image steps: {', '.join(names)} took {_counted(captions, 'caption step')} "
+            f"and {_counted(decoder, 'decoder step')}"
+            for (captions, decoder), names in taken.items()
+        ]
+
     def unequal_steps(self) -> list[str]:
-        """What to say when the runs of a unit did not take equally many steps."""
+        """What to say when the runs of a unit did not take equally many steps with images."""
         notes = []
         for unit in self.plan.units:
             steps = {
@@ -187,10 +220,14 @@ class Pool:
             if len(set(steps.values())) > 1:
                 few, many = min(steps, key=steps.__getitem__), max(steps, key=steps.__getitem__)
                 notes.append(
-                    f"{unit.name}: {few} took {steps[few]:,} steps, {many} {steps[many]:,} "
-                    "(patience, or a refit to its best epoch)"
+                    f"{unit.name}: {few} took {steps[few]:,} steps with images, {many} "
+                    f"{steps[many]:,} (patience, or a refit to its best epoch)"
                 )
         return notes
+
+
+def _counted(count: int, what: str) -> str:
+    return f"no {what}" if not count else f"{count:,} {what}{'s' if count > 1 else ''}"
 
 
 def _mean(facts: list[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> float:

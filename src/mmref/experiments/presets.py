@@ -9,12 +9,20 @@ from dataclasses import replace
 from mmref.config import Settings, dotted_names
 from mmref.data.synthetic import SyntheticSettings
 from mmref.errors import ConfigError
-from mmref.experiments.grid import BASE, CONTROL, Curve, Entry, Grid, Plan, Unit
-from mmref.experiments.variants import BASELINES, COMPONENTS, PROTOTYPES, VARIANTS, variant
+from mmref.experiments.grid import BASE, CAPTIONS_CONTROL, CONTROL, Curve, Entry, Grid, Plan, Unit
+from mmref.experiments.variants import (
+    BASELINES,
+    COMPONENTS,
+    PROTOTYPES,
+    VARIANTS,
+    control_of,
+    variant,
+)
 
 FULL = "full"
 LEVELS = (0.0, 0.25, 0.5, 0.75)
 METHODS = (BASE, CONTROL, FULL)
+CONTROLS = (CONTROL, CAPTIONS_CONTROL)
 AMBIGUITIES = ("omit", "contradict")
 
 # The full method with one thing about its references changed, around the defaults.
@@ -29,7 +37,12 @@ _CHANGES: tuple[tuple[str, tuple[object, ...]], ...] = (
 
 
 def _named(names: tuple[str, ...], settings: Settings) -> tuple[Entry, ...]:
-    return tuple(Entry(name, VARIANTS[name].title, variant(name, settings)) for name in names)
+    found = []
+    for name in names:
+        chosen = variant(name, settings)
+        entry = Entry(name, VARIANTS[name].title, chosen, control=control_of(chosen))
+        found.append(entry)
+    return tuple(found)
 
 
 def components(settings: Settings, drawn: SyntheticSettings | None = None) -> Grid:
@@ -68,7 +81,9 @@ def ambiguity(settings: Settings, drawn: SyntheticSettings | None = None) -> Gri
                 at[entry.name].append(name)
                 if level != usual:
                     title = f"{entry.title}, {kind} {level:g}"
-                    entries.append(Entry(name, title, entry.settings, {kind: level}))
+                    entries.append(
+                        Entry(name, title, entry.settings, {kind: level}, control=entry.control)
+                    )
         stops = {name: tuple(names) for name, names in at.items()}
         curves.append(Curve(f"training {kind}", LEVELS, stops))
     once = {entry.name: (entry.name,) for entry in plain}
@@ -90,7 +105,7 @@ def references(settings: Settings, drawn: SyntheticSettings | None = None) -> Gr
     del drawn
     known = set(dotted_names(settings.model_dump()))
     tree = settings.model_dump()
-    entries, notes = list(_named(METHODS, settings)), list[str]()
+    entries, notes = list(_named((BASE, *CONTROLS, FULL), settings)), list[str]()
     for name, values in _CHANGES:
         if name not in known:
             notes.append(f"left out: {name}, for there is no such setting")
@@ -99,12 +114,9 @@ def references(settings: Settings, drawn: SyntheticSettings | None = None) -> Gr
         for value in values:
             if tree[section][key] != value:
                 short = f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                changed = variant(FULL, settings, {name: value})
                 entries.append(
-                    Entry(
-                        f"{FULL}-{short}",
-                        f"{key} {value}",
-                        variant(FULL, settings, {name: value}),
-                    )
+                    Entry(f"{FULL}-{short}", f"{key} {value}", changed, control=control_of(changed))
                 )
     return Grid(tuple(entries), notes=tuple(notes))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmref.experiments.refinement_table import of_choice
 from mmref.experiments.refining import ALL
+from mmref.experiments.stages import STAGES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +78,13 @@ def sheets(results: dict[str, Any]) -> list[Sheet]:
         for name, row in results["rows"].items()
         if not results["variants"][row["entry"]]["synth"]
     }
-    found = [figures_sheet(rows), differences_sheet(rows), gains_sheet(rows), costs_sheet(rows)]
+    found = [
+        figures_sheet(rows),
+        differences_sheet(rows),
+        controls_sheet(rows),
+        gains_sheet(rows),
+        costs_sheet(rows),
+    ]
     found += [sheet for curve in results["curves"] for sheet in curve_sheets(curve)]
     return [sheet for sheet in found if sheet.rows]
 
@@ -138,8 +145,8 @@ def figures_sheet(table: Rows) -> Sheet:
 
 
 def differences_sheet(table: Rows) -> Sheet:
-    """Paired differences in mAP to the base and to the control."""
-    keys = ("to_base", "to_control")
+    """Paired differences in mAP to the base and to the ID control."""
+    keys = ("to_base", "to_identity")
     rows = [
         (name, *(difference(row[key]) for key in keys))
         for name, row in table.items()
@@ -147,6 +154,17 @@ def differences_sheet(table: Rows) -> Sheet:
     ]
     title = "Difference in mAP, paired by query: mean [95 %] p"
     return Sheet(title, ("", "to base", "to identity"), rows)
+
+
+def controls_sheet(table: Rows) -> Sheet:
+    """Paired differences in mAP to each variant's own control, where that is another one."""
+    rows = [
+        (name, row["to_control"]["against"], difference(row["to_control"]))
+        for name, row in table.items()
+        if row["to_control"] and row["to_control"] != row["to_identity"]
+    ]
+    title = "Difference in mAP to the control that has the same stages"
+    return Sheet(title, ("", "control", "to it"), rows)
 
 
 def gains_sheet(table: Rows) -> Sheet:
@@ -160,19 +178,23 @@ def gains_sheet(table: Rows) -> Sheet:
 
 
 def costs_sheet(table: Rows) -> Sheet:
-    """What each variant costs."""
+    """What each variant costs: its steps with images, with captions alone and of the decoder."""
     rows = [
         (
             name,
             f"{row['seconds']:.0f}",
-            f"{row['steps']:,.0f}",
+            "+".join(
+                "?" if row[stage] is None else f"{row[stage]:,.0f}"
+                for stage in ("steps", *STAGES.values())
+            ),
             f"{row['parameters']:,.0f}",
             f"{row['vector_bytes']:,.0f} + {row['profile_bytes']:,.0f}",
         )
         for name, row in table.items()
     ]
     header = ("", "s a run", "steps", "parameters", "bytes an image")
-    return Sheet("Costs (bytes of the vector and of the profile)", header, rows)
+    title = "Costs (steps: images+captions alone+decoder; bytes: vector + profile)"
+    return Sheet(title, header, rows)
 
 
 def curve_sheets(curve: dict[str, Any]) -> list[Sheet]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmref.data.dataset import RetrievalDataset
 from mmref.errors import ConfigError, SplitError
 from mmref.experiments.demo import reported_split
-from mmref.experiments.drawn import draw, fingerprint
+from mmref.experiments.drawn import draw, fingerprint, is_drawn
 from mmref.experiments.grid import Plan, Unit
 from mmref.experiments.worker import development
 
@@ -57,6 +57,13 @@ class Sources:
             place = draw(drawn, self._folder)
             self._known[unit.name] = str(place.resolve()), fingerprint(place)
         return self._known[unit.name]
+
+    def known(self, unit: Unit) -> str | None:
+        """Fingerprint of a unit's data; None where they are still to be drawn."""
+        drawn = self.plan.synthetic(unit, {})
+        if drawn is not None and not is_drawn(drawn, self._folder):
+            return None
+        return self.of(unit)[1]
 
     def places(self) -> dict[str, Path]:
         """The folders of drawn sets, by unit."""

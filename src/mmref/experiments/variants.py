@@ -13,6 +13,7 @@ from typing import Any
 
 from mmref.config import Settings
 from mmref.errors import ConfigError
+from mmref.experiments.grid import CAPTIONS_CONTROL, CONTROL
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,19 @@ VARIANTS: dict[str, Variant] = {
 }
 """Name -> variant. A new one is an entry here."""
 
-BASELINES = ("base", "pairwise", "sdm", "irra", "tal", "cmpm", "triplet", "identity", "full")
-"""The baselines of other papers between the base and the full method."""
+BASELINES = (
+    "base",
+    "pairwise",
+    "sdm",
+    "irra",
+    "tal",
+    "cmpm",
+    "triplet",
+    "identity",
+    "identity-captions",
+    "full",
+)
+"""The baselines of other papers between the base and the full method, and the controls."""
 
 COMPONENTS = (
     "base",
@@ -144,6 +156,16 @@ def variant(
     kept = {dotted: _value(tree, dotted) for dotted in chosen.kept}
     foundation = start if chosen.whole else start.base_objective()
     return foundation.with_values({**kept, **chosen.values, **(overrides or {})})
+
+
+def control_of(settings: Settings) -> str:
+    """The name of the fair control: an ID classifier with the stages that these settings have.
+
+    Example:
+        >>> control_of(Settings()), control_of(Settings().base_objective())
+        ('identity-captions', 'identity')
+    """
+    return CAPTIONS_CONTROL if settings.references.caption_epochs > 0 else CONTROL
 
 
 def _value(tree: dict[str, Any], dotted: str) -> Any:

@@ -25,6 +25,7 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.data.synthetic import SyntheticSettings
 from mmref.environment import describe_environment
 from mmref.errors import MMRefError
+from mmref.experiments.code_state import code_state
 from mmref.experiments.drawn import recaptioned
 from mmref.experiments.scoring import Arrays, prefixed, score
 from mmref.files import atomic_write, write_json
@@ -75,6 +76,7 @@ def run_job(job: dict[str, Any], share: Share = lambda done: None) -> None:
             "sweeps": swept,
             "refinements": refinements,
             "notes": list(dataset.notes),
+            "code": code_state(),
             "run_seconds": round(time.monotonic() - begun, 3),
             "cpu_seconds": round(time.process_time() - cpu, 3),
             **describe_environment(),
@@ -96,6 +98,7 @@ def _fit(
     """Train; the model, what was chosen, the data set to report and its split."""
     from mmref.experiments.demo import reported_split
     from mmref.experiments.folds import fit_and_refit, inner_split, object_folds
+    from mmref.experiments.stages import StageSteps
     from mmref.training.trainer import Trainer
 
     settings, unit = Settings.model_validate(identity["settings"]), identity["unit"]
@@ -117,7 +120,8 @@ def _fit(
         model, facts = fit_and_refit(rest, settings, progress)
         return model, facts, test.with_split(["test"] * len(test)), "test"
     training, split, _ = reported_split(dataset, identity["split"])
-    trainer = Trainer(training, settings, progress=progress)
+    stage_steps = StageSteps(progress)
+    trainer = Trainer(training, settings, progress=stage_steps)
     outcome = trainer.run()
     rows = [row for row in outcome.history if row["epoch"] == outcome.best_epoch]
     choice = outcome.model.refinement
@@ -127,6 +131,7 @@ def _fit(
         "refinement": vars(choice) if choice is not None else None,
         "seconds": round(outcome.seconds, 3),
         "steps": trainer.state.step,
+        **stage_steps.facts(),
         "parameters": sum(p.numel() for p in trainer.state.module.parameters()),
         "validation": outcome.validation,
         "history": outcome.history,
