@@ -3,12 +3,21 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.evaluation.told import told
 
 from mmref.data.dataset import RetrievalDataset, build_table
+from mmref.data.text import CaptionTokeniser
 from mmref.errors import DataError
 from mmref.evaluation.detection import detection
-from mmref.evaluation.doubtful import caption_doubts, find_doubtful, known_errors
+from mmref.evaluation.doubtful import (
+    MOST_COMPARED,
+    caption_doubts,
+    find_doubtful,
+    known_errors,
+    quotation,
+)
 from mmref.evaluation.wording import Wording
 
 VISITS = 60_000
@@ -98,6 +107,65 @@ def test_a_caption_is_as_doubtful_as_its_phrases():
     assert scores[0] == pytest.approx(np.log1p(0.1 * np.exp(5)) + np.log1p(0.1 * np.exp(1)))
     assert scores[1] == pytest.approx(np.log1p(0.1))
     assert worst.tolist() == [1, -1, 9]
+
+
+@pytest.mark.parametrize(
+    ("caption", "row", "words"),
+    [
+        ("a T-shirt in off-white on a pale-blue rack by the sea", 10, "pale-blue rack by the sea"),
+        ("这个人穿着红色的帽子和黑色的鞋", 6, "着红色的帽子和"),
+        ("a  red\that", 1, "a red hat"),
+        ("one two three four five six seven eight", 0, "one two three four five"),
+    ],
+)
+def test_a_quotation_holds_its_word(caption, row, words):
+    wording = Wording.read([caption], [0])
+    assert quotation(wording, row) == words
+
+
+LETTERS = "ab-_'/ \t。红色がÉéﬁİß·½,.&"
+
+
+@given(st.lists(st.text(LETTERS, max_size=40), min_size=1, max_size=3))
+def test_a_quotation_is_a_piece_of_the_caption_around_its_word(captions):
+    wording = Wording.read(captions, [0] * len(captions))
+    tokeniser = CaptionTokeniser.learn([])
+    for row in range(len(wording)):
+        quoted = quotation(wording, row)
+        assert quoted in " ".join(captions[wording.caption[row]].split())
+        number = wording.phrase[row]
+        (whole,) = tokeniser.words([wording.phrases[number]])
+        place = row - int(np.searchsorted(wording.phrase, number))
+        (words,) = tokeniser.words([quoted])
+        assert whole[place] in words
+        assert len(words) <= 8  # seven, and the other half of a character that is two words
+
+
+def test_captions_beyond_those_that_can_be_compared_are_dealt_into_groups():
+    texts, names, bad = told(objects=6, captions=120)
+    found = find_doubtful(texts, names, visits=20_000)
+    many = {name: found.objects.count(name) for name in set(names)}
+    assert found.grouped == sum(count > MOST_COMPARED for count in many.values()) > 0
+    blocks = np.diff(np.searchsorted(found.wording.objects, np.arange(100)))
+    assert blocks.max() <= MOST_COMPARED
+    assert blocks[blocks > 0].min() >= MOST_COMPARED // 2
+    for block in set(found.wording.objects.tolist()):
+        rows = np.flatnonzero(found.wording.objects == block)
+        assert len({found.objects[row] for row in rows}) == 1
+    truth = {}
+    for pair, slip in zip(zip(texts, names, strict=True), bad, strict=True):
+        truth[pair] = truth.get(pair, False) or slip
+    wrong = [truth[pair] for pair in zip(found.captions, found.objects, strict=True)]
+    assert detection(found.scores, wrong)["r_precision"] > 0.7
+    assert found.top(1)[0].captions == many[found.top(1)[0].object]
+
+
+def test_progress_counts_fitting_and_judging():
+    texts, names, _ = told(objects=8)
+    said = []
+    find_doubtful(texts, names, visits=1000, progress=lambda *words: said.append(words))
+    assert [done for done, _ in said] == list(range(1, len(said) + 1))
+    assert {total for _, total in said} == {len(said)}
 
 
 def dataset(tmp_path, metadata):

@@ -7,6 +7,7 @@ from mmref.evaluation.wording import (
     EDGE,
     RARE,
     Wording,
+    _told,
     learn_wording,
 )
 
@@ -91,3 +92,24 @@ def test_translations_are_distributions_and_ignore_their_own_fold(learnt):
     red, ruby = ids(again, "red"), ids(again, "ruby")
     assert other[0, -1, ruby, red] > 0.15
     assert other[2, -1, ruby, red] < 0.05
+
+
+def test_translations_of_large_sets_are_learnt_from_some_objects(learnt, monkeypatch):
+    wording, folds, alignment, tables = learnt
+    assert _told(wording, 0) == list(range(50))
+    pairs = int((np.diff(wording.start) ** 2).sum())
+    monkeypatch.setattr("mmref.evaluation.wording._LEARNT", pairs // 2)
+    some = _told(wording, 0)
+    assert 15 < len(some) < 35
+    assert some == _told(wording, 0) != _told(wording, 1)
+    other, fewer = learn_wording(wording, folds)
+    assert other.places.shape == alignment.places.shape
+    red, crimson, azure = (ids(wording, word) for word in ("red", "crimson", "azure"))
+    assert fewer[0, 0, red, crimson] > 3 * fewer[0, 0, red, azure]
+    assert not np.array_equal(fewer, tables)
+
+
+def test_an_object_without_a_word_is_no_error():
+    wording = Wording.read(["...", "!", "a red hat", "a red cap", "the red hat"], [0, 0, 1, 1, 1])
+    alignment, _ = learn_wording(wording, np.array([0, 1]))
+    assert alignment.places.shape[1] == len(wording) == 9

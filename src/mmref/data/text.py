@@ -68,6 +68,15 @@ class CaptionTokeniser:
         split = self._tokenizer.pre_tokenizer
         return [[w for w, _ in split.pre_tokenize_str(normal.normalize_str(c))] for c in captions]
 
+    def spans(self, captions: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where each word stands in its caption: its first character, and the one behind its last.
+
+        Example:
+            >>> CaptionTokeniser.learn([]).spans(["a T-shirt"])
+            [[(0, 1), (2, 3), (4, 9)]]
+        """
+        return [list(e.offsets) for e in self._tokenizer.encode_batch(list(captions))]
+
     def ids(self, captions: Sequence[str]) -> list[list[int]]:
         """The token ids of each caption; a word never seen in training is ``UNKNOWN``."""
         return [e.ids for e in self._tokenizer.encode_batch(list(captions))]

@@ -6,6 +6,10 @@ its whole context, by one side of it and without any. A phrase is as good as its
 and a caption's score is that of "at least one phrase is wrong", with phrases independent: the sum
 of ``log(1 + odds / ratio)``. Our choice.
 
+Each caption is compared with at most 47 others of its object: an object with more captions has
+them dealt at random into groups that are compared within, so the time grows with the captions and
+not with their square.
+
 With less than three captions of an object nobody can say which of them is wrong; such captions are
 left out and counted.
 """
@@ -13,6 +17,7 @@ left out and counted.
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,13 +25,20 @@ import numpy.typing as npt
 
 from mmref.data.dataset import RetrievalDataset
 from mmref.errors import DataError
-from mmref.evaluation.expectation import Evidence, Progress, fit, log_ratios
+from mmref.evaluation.expectation import (
+    Evidence,
+    Progress,
+    fit,
+    judging_batches,
+    log_ratios,
+)
 from mmref.evaluation.wording import ORDINARY, Alignment, Wording, learn_wording
 
 Truth = dict[tuple[str, str], tuple[str, ...]]
 """(caption, object) -> what it gets wrong."""
 
 LEAST_CAPTIONS = 3
+MOST_COMPARED = 48
 TRUTH = "contradicted"
 
 _ODDS = 0.1  # that a phrase is wrong, before anything is known
@@ -81,6 +93,7 @@ class DoubtfulCaptions:
         worst: the row of the wording of each caption's worst word; -1 where none is against it.
         wording: the captions taken apart; None when there is nothing to compare.
         alignment: of the wording's words.
+        grouped: how many of the objects asked for have more captions than are compared at a time.
     """
 
     captions: tuple[str, ...]
@@ -91,6 +104,7 @@ class DoubtfulCaptions:
     worst: npt.NDArray[np.int64]
     wording: Wording | None = None
     alignment: Alignment | None = None
+    grouped: int = 0
 
     def top(
         self, count: int, truth: "dict[tuple[str, str], tuple[str, ...]] | None" = None
@@ -137,15 +151,15 @@ def find_doubtful(
 ) -> DoubtfulCaptions:
     """Score captions by how much their object's other captions contradict them.
 
-    Only the captions are read. It takes about a minute of one core.
+    Only the captions are read. A few thousand take about a minute of one core.
 
     Args:
         captions: the captions of all objects: the more, the better is learnt how things are said.
         objects: the object of each.
         among: the objects whose captions are judged; None for all.
         visits: words seen in the fit, repeats counted.
-        seed: of the fit.
-        progress: called with the number of batches fitted and the total.
+        seed: of the fit, and of the groups into which many captions are dealt.
+        progress: called with the number of batches fitted or judged, and the total.
 
     Example:
         >>> said = ["a red cap", "a red hat", "a blue cap", "one caption"]
@@ -155,7 +169,9 @@ def find_doubtful(
     """
     distinct = sorted(dict.fromkeys(zip(objects, captions, strict=True)), key=lambda pair: pair[0])
     many = Counter(name for name, _ in distinct)
-    kept = [(name, text) for name, text in distinct if many[name] >= LEAST_CAPTIONS]
+    kept, block = _in_groups(
+        [(name, text) for name, text in distinct if many[name] >= LEAST_CAPTIONS], seed
+    )
     names, texts = tuple(name for name, _ in kept), tuple(text for _, text in kept)
     scores, worst = np.zeros(len(kept)), np.full(len(kept), -1, dtype=np.int64)
     asked = set(names) if among is None else set(among)
@@ -163,19 +179,49 @@ def find_doubtful(
     left_out = sum(
         many[name] < LEAST_CAPTIONS and (among is None or name in asked) for name, _ in distinct
     )
-    number = {name: k for k, name in enumerate(dict.fromkeys(names))}
-    wording = Wording.read(texts, [number[name] for name in names]) if kept else None
+    wording = Wording.read(texts, block) if kept else None
     if wording is None or not np.any(wording.words >= ORDINARY):
         return DoubtfulCaptions(texts, names, scores, judged, left_out, worst)
-    folds = np.random.default_rng(seed).integers(0, min(_FOLDS, len(number)), len(number))
-    alignment, tables = learn_wording(wording, folds)
+    number = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    fold_of = np.random.default_rng(seed).integers(0, min(_FOLDS, len(number)), len(number))
+    folds = np.array([fold_of[number[name]] for name, _ in dict.fromkeys(zip(names, block))])
+    alignment, tables = learn_wording(wording, folds, seed=seed)
     evidence = Evidence.of(wording, alignment, tables, folds)
-    model = fit(evidence, visits=visits, seed=seed, progress=progress)
     rows = np.flatnonzero(judged[wording.caption])
-    words = word_doubts(log_ratios(model, evidence, rows))
+    say = progress or (lambda done, total: None)
+    asked_batches, fitted = judging_batches(evidence, rows), 0
+
+    def fitting(done: int, total: int) -> None:
+        nonlocal fitted
+        fitted = total
+        say(done, total + asked_batches)
+
+    model = fit(evidence, visits=visits, seed=seed, progress=fitting)
+    ratios = log_ratios(
+        model, evidence, rows, lambda done, total: say(fitted + done, fitted + total)
+    )
+    words = word_doubts(ratios)
     scores, worst = caption_doubts(wording, words)
     scores[~judged], worst[~judged] = 0.0, -1
-    return DoubtfulCaptions(texts, names, scores, judged, left_out, worst, wording, alignment)
+    grouped = sum(many[name] > MOST_COMPARED for name in asked & set(names))
+    return DoubtfulCaptions(
+        texts, names, scores, judged, left_out, worst, wording, alignment, grouped
+    )
+
+
+def _in_groups(pairs: list[tuple[str, str]], seed: int) -> tuple[list[tuple[str, str]], list[int]]:
+    """Objects' captions in groups that are compared within, and the group of each, from 0."""
+    found, groups = list[tuple[str, str]](), list[int]()
+    for number, (_, same) in enumerate(groupby(pairs, key=lambda pair: pair[0])):
+        own = list(same)
+        count = -(-len(own) // MOST_COMPARED)
+        if count > 1:
+            order = np.random.default_rng((seed, number)).permutation(len(own))
+            own = [own[i] for i in order]
+        first = groups[-1] + 1 if groups else 0
+        found += own
+        groups += [first + k * count // len(own) for k in range(len(own))]
+    return found, groups
 
 
 def word_doubts(ratios: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
@@ -238,12 +284,13 @@ def quotation(wording: Wording, row: int) -> str:
         >>> quotation(wording, 4)
         'a long red coat on the left'
     """
-    words = wording.phrases[wording.phrase[row]].split()
-    if len(words) <= _QUOTED + 1:
-        return " ".join(words)
-    first = int(np.searchsorted(wording.phrase, wording.phrase[row]))
-    middle = row - first
-    return " ".join(words[max(0, middle - 2) : middle + _QUOTED - 1])
+    number = wording.phrase[row]
+    first, behind = np.searchsorted(wording.phrase, (number, number + 1)).tolist()
+    text = wording.phrases[number]
+    if behind - first > _QUOTED + 1:
+        start, last = max(first, row - 2), min(behind - 1, row + _QUOTED - 2)
+        text = text[wording.spans[start, 0] : wording.spans[last, 1]]
+    return " ".join(text.split())
 
 
 def known_errors(dataset: RetrievalDataset) -> Truth | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,7 +43,9 @@ _LONGEST = 12.0  # a ratio beyond e^12 says no more
 _COLUMNS = torch.tensor(
     [[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
 ).bool()
-_SEEN = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 1, 0, 1], [0, 0, 0, 0, 0]]).float()
+_SEEN = torch.tensor(  # the last is what is said anywhere
+    [[1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1], [0, 0, 1, 0, 1, 1], [0, 0, 0, 0, 0, 1]]
+).float()
 _SHARES = torch.tensor([0.5, 0.2, 0.2, 0.1])  # of the views in training
 
 
@@ -78,18 +81,19 @@ class Evidence:
     def of(cls, wording: Wording, alignment: Alignment, tables: Floats, folds: Ints) -> "Evidence":
         """Gather what the model reads."""
         size, captions = len(wording.vocabulary), len(wording.captions)
-        bags = np.zeros((captions, size), dtype=np.float32)
-        bags[wording.caption, wording.words] = 1.0
-        said = np.zeros_like(bags)
+        once = np.unique(wording.caption * size + wording.words)  # a word counts once a caption
+        ones = np.ones(len(once), dtype=np.float32)
+        bags = sp.csr_matrix((ones, np.divmod(once, size)), shape=(captions, size))
+        lengths = np.maximum(np.bincount(once // size, minlength=captions), 1)
+        anywhere = np.zeros((captions, size), dtype=np.float32)
         fold_of = folds[wording.objects]
         for fold, table in enumerate(tables):
-            rows = fold_of == fold
-            said[rows] = bags[rows] @ table[-1]
-        said /= np.maximum(bags.sum(axis=1, keepdims=True), 1)
-        sums = np.zeros((int(wording.objects.max()) + 1, size), dtype=np.float32)
-        np.add.at(sums, wording.objects, said)
-        others = np.bincount(wording.objects)[wording.objects] - 1
-        anywhere = (sums[wording.objects] - said) / np.maximum(others, 1)[:, None]
+            rows = np.flatnonzero(fold_of == fold)
+            anywhere[rows] = (bags[rows] @ table[-1]) / lengths[rows, None]
+        for number in range(int(wording.objects.max()) + 1):
+            first, behind = np.searchsorted(wording.objects, (number, number + 1))
+            own = anywhere[first:behind]
+            own[:] = (own.sum(axis=0) - own) / max(behind - first - 1, 1)
         return cls(
             words=torch.from_numpy(wording.words),
             around=torch.from_numpy(wording.around),
@@ -98,9 +102,40 @@ class Evidence:
             aligned=torch.from_numpy(wording.words[alignment.places]),
             weights=torch.from_numpy(alignment.weights),
             tables=torch.from_numpy(tables),
-            anywhere=torch.from_numpy(anywhere.astype(np.float32)),
+            anywhere=torch.from_numpy(anywhere),
             often=torch.from_numpy(wording.frequency.astype(np.float32)),
         )
+
+    @torch.no_grad()
+    def said_of(self, rows: Tensor) -> Tensor:
+        """What the other captions say of some words: log P(w | what is said elsewhere) / P(w).
+
+        Args:
+            rows: the words, Tensor[b].
+
+        Returns:
+            Tensor[b, softenings * sources, vocabulary]: each channel and, last, anywhere, softened
+            in three ways.
+        """
+        size, sources = len(self.often), len(CHANNELS) + 1
+        weights = self.weights[:, rows].transpose(0, 1)
+        mass = weights.sum(dim=2, keepdim=True) + _PRIOR
+        bags = torch.zeros(len(rows), len(CHANNELS), size)
+        bags.scatter_add_(2, self.aligned[:, rows].transpose(0, 1).long(), weights / mass)
+        ratios = torch.empty(len(rows), sources, size)
+        fold = self.fold[rows]
+        for number, table in enumerate(self.tables):
+            mine = torch.nonzero(fold == number).flatten()
+            for channel in range(len(CHANNELS)):
+                ratios[mine, channel] = bags[mine, channel] @ table[channel]
+        ratios[:, -1] = self.anywhere[self.caption[rows]]
+        ratios /= self.often
+        ratios[:, :-1] += _PRIOR / mass
+        found = torch.empty(len(rows), len(_SOFTENING) * sources, size)
+        for k, soft in enumerate(_SOFTENING):
+            part = found[:, k * sources : (k + 1) * sources]
+            torch.add(ratios, soft, out=part).div_(1 + soft).log_()
+        return found
 
 
 class Expectation(nn.Module):
@@ -144,6 +179,18 @@ class Expectation(nn.Module):
         Returns:
             Tensor[b, vocabulary].
         """
+        logits, trust = self.alone(evidence, rows, views)
+        told = torch.nonzero(others).flatten()
+        said = self.weighed(trust[told], evidence.said_of(rows[told]), views[told])
+        return logits.index_add(0, told, said)
+
+    def alone(self, evidence: Evidence, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """What the context alone says.
+
+        Returns:
+            Logits, Tensor[b, vocabulary], and how far each source is to be trusted here,
+            Tensor[b, softenings * sources].
+        """
         around = torch.where(_COLUMNS[views], evidence.around[rows], HIDDEN)
         hidden = torch.stack(
             [place(self.embedding(around[:, k])) for k, place in enumerate(self.places)]
@@ -151,34 +198,22 @@ class Expectation(nn.Module):
         hidden = self.dropout(hidden)
         hidden = self.norm(hidden + self.feed(hidden))
         logits: Tensor = self.out(hidden)
-        ratios = self._ratios(evidence, rows, _SEEN[views] * others.float()[:, None], others)
-        trust = self.trust + 0.2 * self.trust_here(hidden)
-        for k, soft in enumerate(_SOFTENING):
-            share = trust[:, k * ratios.shape[1] : (k + 1) * ratios.shape[1]]
-            logits = logits + torch.einsum("bc,bcv->bv", share, _log_soft(ratios, soft))
-        return logits
+        return logits, self.trust + 0.2 * self.trust_here(hidden)
 
     @staticmethod
-    def _ratios(evidence: Evidence, rows: Tensor, seen: Tensor, others: Tensor) -> Tensor:
-        """P(w | what is said elsewhere) / P(w) of each source, Tensor[b, sources, vocabulary]."""
-        size = len(evidence.often)
-        weights = evidence.weights[:, rows].transpose(0, 1) * seen[:, :, None]
-        mass = weights.sum(dim=2, keepdim=True) + _PRIOR
-        bags = torch.zeros(len(rows), len(CHANNELS), size)
-        bags.scatter_add_(2, evidence.aligned[:, rows].transpose(0, 1), weights / mass)
-        said = torch.empty_like(bags)
-        fold = evidence.fold[rows]
-        for number, table in enumerate(evidence.tables):
-            mine = fold == number
-            said[mine] = torch.einsum("bcu,cuw->bcw", bags[mine], table[:-1])
-        aligned = said / evidence.often + _PRIOR / mass
-        anywhere = evidence.anywhere[evidence.caption[rows]] / evidence.often
-        anywhere = torch.where(others[:, None], anywhere, torch.ones(()))
-        return torch.cat([aligned, anywhere[:, None]], dim=1)
+    def weighed(trust: Tensor, said: Tensor, views: Tensor) -> Tensor:
+        """What the other captions add to the logits.
 
+        Args:
+            trust: as :meth:`alone` gives it, Tensor[b, softenings * sources].
+            said: as ``Evidence.said_of`` gives it.
+            views: the view of each, Tensor[b]; it decides which sources count.
 
-def _log_soft(ratios: Tensor, soft: float) -> Tensor:
-    return torch.log((ratios + soft) / (1 + soft))
+        Returns:
+            Tensor[b, vocabulary].
+        """
+        seen = _SEEN[views].repeat(1, len(_SOFTENING))
+        return torch.bmm((trust * seen)[:, None], said)[:, 0]
 
 
 def fit(
@@ -221,24 +256,45 @@ def fit(
     return model.eval()
 
 
+def _judged(evidence: Evidence, rows: Ints | None) -> tuple[Tensor, ...]:
+    wanted = torch.arange(len(evidence.words)) if rows is None else torch.from_numpy(rows)
+    wanted = wanted[evidence.words[wanted] >= ORDINARY]
+    return torch.split(wanted, _BATCH) if len(wanted) else ()
+
+
+def judging_batches(evidence: Evidence, rows: Ints | None = None) -> int:
+    """How many batches :func:`log_ratios` takes."""
+    return len(_judged(evidence, rows))
+
+
 @torch.no_grad()
-def log_ratios(model: Expectation, evidence: Evidence, rows: Ints | None = None) -> Floats:
+def log_ratios(
+    model: Expectation,
+    evidence: Evidence,
+    rows: Ints | None = None,
+    progress: Progress | None = None,
+) -> Floats:
     """The log of P(word | context, other captions) / P(word | context), float32 [n, views].
 
     Rare words have 0, for nothing is expected of them, and so have those not in ``rows``.
+
+    Args:
+        model: fitted.
+        evidence: what can be read.
+        rows: the words to judge; None for all.
+        progress: called with the number of batches done and the total.
     """
     found = torch.zeros(len(evidence.words), len(VIEWS))
-    wanted = torch.arange(len(evidence.words)) if rows is None else torch.from_numpy(rows)
-    wanted = wanted[evidence.words[wanted] >= ORDINARY]
-    for part in torch.split(wanted, 2 * _BATCH):
+    parts = _judged(evidence, rows)
+    for number, part in enumerate(parts):
         asked = evidence.words[part][:, None]
+        said = evidence.said_of(part)
         for view in range(len(VIEWS)):
             views = torch.full((len(part),), view)
-            said = [
-                model(evidence, part, views, torch.full((len(part),), others))
-                .log_softmax(dim=1)
-                .gather(1, asked)[:, 0]
-                for others in (True, False)
-            ]
-            found[part, view] = (said[0] - said[1]).clamp(-_LONGEST, _LONGEST)
+            logits, trust = model.alone(evidence, part, views)
+            with_others = logits + model.weighed(trust, said, views)
+            logs = [x.log_softmax(dim=1).gather(1, asked)[:, 0] for x in (with_others, logits)]
+            found[part, view] = (logs[0] - logs[1]).clamp(-_LONGEST, _LONGEST)
+        if progress:
+            progress(number + 1, len(parts))
     return found.numpy()

@@ -38,6 +38,7 @@ _LEAST = 3  # captions that a word must stand in
 _MOST = 1500
 _KEPT = 32  # aligned words kept for each word
 _FAINT = 0.02  # a weaker alignment is none
+_LEARNT = 50_000_000  # pairs of words that translations are learnt from
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Wording:
         words: word ids, int[n].
         caption: caption of each word, int[n].
         phrase: phrase of each word, int[n].
+        spans: where each word stands in its phrase, first character and the one behind the last,
+            int[n, 2].
         around: ids of the 3 words before and the 3 behind within the phrase, int[n, 6].
         start: first word of each object and, last, n, int[objects + 1].
 
@@ -70,6 +73,7 @@ class Wording:
     words: Ints
     caption: Ints
     phrase: Ints
+    spans: Ints
     around: Ints
     start: Ints
     frequency: npt.NDArray[np.float64] = field(repr=False)
@@ -85,6 +89,7 @@ class Wording:
         tokeniser = CaptionTokeniser.learn(captions)
         parts = [(number, part) for number, text in enumerate(captions) for part in phrases(text)]
         split = tokeniser.words([part for _, part in parts])
+        spans = [span for own in tokeniser.spans([part for _, part in parts]) for span in own]
         stands = Counter[str]()
         seen: list[set[str]] = [set() for _ in captions]
         for (number, _), words in zip(parts, split, strict=True):
@@ -115,6 +120,7 @@ class Wording:
             words=flat,
             caption=of_caption,
             phrase=of_phrase,
+            spans=np.array(spans, dtype=np.int64).reshape(-1, 2),
             around=_around(flat, of_phrase),
             start=np.searchsorted(numbers[of_caption], np.arange(count + 1)),
             frequency=np.maximum(frequency, 1e-3) / max(len(flat), 1),
@@ -142,21 +148,27 @@ class Alignment(NamedTuple):
     """For each word the words of the object's other captions in a similar place.
 
     Attributes:
-        places: which words they are, row numbers of the wording, int[channels, n, k].
+        places: which words they are, row numbers of the wording, int32 [channels, n, k].
         weights: how similar their context is, in [0, 1], float[channels, n, k]; 0 beyond the last.
     """
 
-    places: Ints
+    places: npt.NDArray[np.int32]
     weights: Floats
 
 
-def learn_wording(wording: Wording, folds: Ints, *, rounds: int = 2) -> tuple[Alignment, Floats]:
+def learn_wording(
+    wording: Wording, folds: Ints, *, rounds: int = 2, seed: int = 0
+) -> tuple[Alignment, Floats]:
     """Alignments and translations by turns: contexts are compared in translation.
+
+    Every word is aligned; translations are learnt from as many objects, drawn at random, as have
+    50 million pairs of words, which is all of them in sets of some thousand captions.
 
     Args:
         wording: the captions.
         folds: fold of each object, int[objects].
         rounds: how often contexts are translated and words aligned anew.
+        seed: draws those objects.
 
     Returns:
         The alignment; and P(w | u) learnt without the objects of each fold, for each channel from
@@ -165,19 +177,41 @@ def learn_wording(wording: Wording, folds: Ints, *, rounds: int = 2) -> tuple[Al
     contexts = [_contexts(wording, side) for side in _SIDES]
     size = len(wording.vocabulary)
     smoother = sp.identity(size, dtype=np.float32, format="csr")
+    told = _told(wording, seed)
     both = contexts[0]
     for _ in range(rounds):
-        _, everything = _translations(wording, both, folds)
+        _, everything = _translations(wording, both, folds, told)
         strong = np.where(everything < _PRUNED, 0.0, everything).astype(np.float32)
         alone = sp.identity(size, dtype=np.float32)
         smoother = ((1 - _TRANSLATED) * alone + _TRANSLATED * sp.csr_matrix(strong)).tocsr()
-        both = _unit(contexts[0] @ smoother)
-    apart, everything = _translations(wording, both, folds)
-    smooth = [both, *(_unit(context @ smoother) for context in contexts[1:])]
+        both = _Product(contexts[0], smoother)
+    apart, everything = _translations(wording, both, folds, told)
+    smooth = [_Product(context, smoother) for context in contexts]
     alignment = _align(wording, smooth, _unit(smoother))
     tables = _specialised(wording, alignment, folds, apart, everything)
-    twice = np.einsum("fcuv,fvw->fcuw", tables, apart, optimize=True)
-    return alignment, (1 - _TWICE) * tables + _TWICE * twice
+    for fold, table in enumerate(apart):
+        for channel in range(tables.shape[1]):
+            own = tables[fold, channel]
+            tables[fold, channel] = (1 - _TWICE) * own + _TWICE * (own @ table)
+    return alignment, tables
+
+
+class _Product:
+    """Unit rows of a product of sparse matrices, made when they are asked for."""
+
+    def __init__(self, left: Any, right: Any) -> None:
+        self._left, self._right = left, right
+
+    def __getitem__(self, rows: slice) -> Any:
+        return _unit(self._left[rows] @ self._right)
+
+
+def _told(wording: Wording, seed: int) -> list[int]:
+    """The objects from which translations are learnt."""
+    pairs = np.diff(wording.start).astype(np.float64) ** 2
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    many = max(1, int(np.searchsorted(np.cumsum(pairs[order]), _LEARNT, side="right")))
+    return sorted(order[:many].tolist())
 
 
 _PRUNED = 0.01  # translations below are left out of contexts
@@ -210,6 +244,7 @@ def _translations(
     wording: Wording,
     contexts: Any,
     folds: Ints,
+    told: Sequence[int],
     *,
     turns: int = 4,
     everywhere: float = 0.02,
@@ -221,6 +256,7 @@ def _translations(
         wording: the captions.
         contexts: unit contexts, sparse [n, vocabulary].
         folds: fold of each object.
+        told: the objects to learn from.
         turns: of the maximisation.
         everywhere: alignment of words whose contexts share nothing.
         same: at first, the probability that a word stays as it is.
@@ -229,24 +265,36 @@ def _translations(
     table = np.tile((1 - same) * often, (size, 1))
     table[np.diag_indices(size)] += same
     counts = np.zeros((int(folds.max()) + 1, size * size))
-    similar = []
-    for rows in wording.rows():
-        block = contexts[rows]
-        near = everywhere + np.asarray((block @ block.T).todense()) ** 2
-        near *= wording.caption[rows][:, None] != wording.caption[rows][None]
-        similar.append(near.astype(np.float32))
+    blocks, every = [], wording.rows()
+    for number in told:
+        rows = every[number]
+        if rows.start == rows.stop:
+            continue
+        order = rows.start + np.argsort(words[rows], kind="stable")  # equal words side by side
+        own, first, which = np.unique(words[order], return_index=True, return_inverse=True)
+        near = everywhere + _near(contexts[rows])[np.ix_(order - rows.start, order - rows.start)]
+        near *= wording.caption[order][:, None] != wording.caption[order][None]
+        blocks.append((int(folds[number]), own, first, which, near.astype(np.float32)))
     for _ in range(turns):
         counts[:] = 0
-        for number, rows in enumerate(wording.rows()):
-            own = words[rows]
-            joint = similar[number] * table[own[None, :], own[:, None]]
-            joint /= (joint.sum(axis=1) + often[own])[:, None]
-            np.add.at(counts[folds[number]], (own[None, :] * size + own[:, None]).ravel(),
-                      joint.ravel())  # fmt: skip
+        for fold, own, first, which, near in blocks:
+            cells = np.ix_(own, own)
+            joint = near * table[cells].T.astype(np.float32)[np.ix_(which, which)]
+            joint /= (joint.sum(axis=1) + often[own][which])[:, None]
+            summed = np.add.reduceat(np.add.reduceat(joint, first, axis=0), first, axis=1)
+            counts[fold].reshape(size, size)[cells] += summed.T
         total = counts.sum(axis=0)
         table = _table(total, often)
     apart = np.stack([_table(total - fold, often) for fold in counts]).astype(np.float32)
     return apart, table.astype(np.float32)
+
+
+def _near(block: Any) -> npt.NDArray[Any]:
+    """Squared cosines of sparse unit rows, [n, n]."""
+    if block.nnz > 40 * block.shape[0]:
+        full = block.toarray()
+        return np.asarray((full @ full.T) ** 2)
+    return np.asarray((block @ block.T).todense()) ** 2
 
 
 def _specialised(
@@ -285,16 +333,18 @@ def _table(counts: npt.NDArray[Any], often: npt.NDArray[Any]) -> npt.NDArray[Any
 def _align(wording: Wording, contexts: Sequence[Any], translated: Any) -> Alignment:
     """Each word's best aligned words of other captions, in each channel."""
     kept = _KEPT
-    places = np.zeros((len(CHANNELS), len(wording), kept), dtype=np.int64)
+    places = np.zeros((len(CHANNELS), len(wording), kept), dtype=np.int32)
     weights = np.zeros((len(CHANNELS), len(wording), kept), dtype=np.float32)
     for rows in wording.rows():
+        if rows.start == rows.stop:
+            continue
         other = wording.caption[rows][:, None] != wording.caption[rows][None]
-        found = [np.asarray((c[rows] @ c[rows].T).todense()) ** 2 for c in contexts]
+        found = [_near(context[rows]) for context in contexts]
         for column in (_NEXT, _PREVIOUS):
             beside = wording.around[rows, column]
-            block = translated[beside]
             inner = (beside != EDGE) & (beside != RARE)
-            near = np.asarray((block @ block.T).todense()) ** 2
+            distinct, which = np.unique(beside, return_inverse=True)
+            near = _near(translated[distinct])[np.ix_(which, which)]
             found.append(near * inner[:, None] * inner[None])
         for channel, similar in enumerate(found):
             near = np.where(other & (similar >= _FAINT), similar, 0)
