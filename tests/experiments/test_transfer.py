@@ -53,6 +53,7 @@ def test_every_cell_is_what_evaluate_says(place, tmp_path):
             assert cell["t2i"] == report.t2i
             assert cell["ci95"] == report.ci95
             assert cell["unrefined"] == report.unrefined
+            assert cell["chance"] == {"R@1": report.chance, "mAP": report.chance_map}
             assert cell["in_domain"] == (row == column)
     assert values["cells"][0][0]["refinement"]["form"] == "posterior"
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == values
@@ -233,6 +234,9 @@ def test_the_picture_shows_every_cell(place, tmp_path, monkeypatch):
     assert sum("not possible" in text for text in texts) == 5
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["run-figures", "run-birds", "run-pixels"]
+    sets = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    chance = found.values["cells"][0][0]["chance"]["mAP"]
+    assert sets == [f"figures\nby chance {chance:.1f}", f"birds\nby chance {chance:.1f}", "short"]
     assert "mAP in percent, 0 to" in figure.axes[1].get_ylabel()
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]

@@ -1,13 +1,21 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 
 from mmref.errors import DataError
-from mmref.metrics.protocols import METRICS, figures, mean_figures, per_query_figures
+from mmref.metrics.protocols import (
+    METRICS,
+    figures,
+    mean_figures,
+    per_query_figures,
+    random_precision,
+)
 from mmref.metrics.ranks import ranks_from_scores, relevant_ranks
 
-from .naive import expected_figures, pessimistic_figures
+from .naive import expected_figures, figures_of_order, pessimistic_figures
 from .test_ranks import blocks, cases
 
 
@@ -79,6 +87,15 @@ def test_figures_know_what_was_skipped_and_chance():
     assert result.metrics["mINP"] == pytest.approx(50.0)
     with pytest.raises(DataError, match="1 query objects, but ranks of 2"):
         figures(ranks, ["a"])
+
+
+def test_chance_is_the_mean_over_all_orders():
+    for gallery in (1, 2, 5):
+        for relevant in range(1, gallery + 1):
+            hits = [True] * relevant + [False] * (gallery - relevant)
+            every = [figures_of_order(order)["mAP"] for order in permutations(hits)]
+            found = random_precision(np.array([relevant]), gallery)
+            assert found == pytest.approx([np.mean(every)])
 
 
 def test_means_are_plain_means():

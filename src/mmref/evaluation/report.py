@@ -51,6 +51,7 @@ class Report:
         ties: the tie rule.
         tolerance: scores within it count as tied.
         chance: R@1 of a random order, percent.
+        chance_map: mAP of a random order, percent.
         skipped: images that could not be read: path and reason.
         skipped_queries: captions left out because none of their object's images could be read.
         seed: of the bootstrap.
@@ -86,6 +87,7 @@ class Report:
     ties: str
     tolerance: float
     chance: float
+    chance_map: float
     skipped: list[dict[str, str]]
     skipped_queries: int
     seed: int
@@ -146,7 +148,10 @@ class Report:
 
     def remarks(self) -> list[str]:
         """What the reader of the table must know, in short lines."""
-        lines = [f"Chance: R@1 {self.chance:.2f}. Ties: {TIE_RULES[self.ties]}."]
+        lines = [
+            f"Chance: R@1 {self.chance:.2f}, mAP {self.chance_map:.2f}. "
+            f"Ties: {TIE_RULES[self.ties]}."
+        ]
         if self.ci95 is not None:
             lines.append(f"95 % interval: bootstrap over objects, {self.resamples:,} resamples.")
         else:

@@ -154,22 +154,24 @@ def refined_blocks(
         >>> scores(0, 1).tolist()
         [[1.5, 0.0]]
     """
-    gallery = refiner.profiles(right, modalities[1])
     references = len(refiner.references)
-    if gallery.indices is None or 4 * references * len(right) <= _DENSE_BYTES:
-        extended = refiner.extended(right, modalities[1]).T
+    rows = max(1, _DENSE_BYTES // (4 * references))  # profiles of so many are made at a time
+    if refiner.form != "posterior" or len(right) <= rows:
+        parts = [refiner.extended(part, modalities[1]) for part in torch.split(right, rows)]
+        extended = torch.cat(parts).T
 
         def dense(start: int, stop: int) -> Tensor:
             return refiner.extended(left[start:stop], modalities[0], exact=True) @ extended
 
         return dense
 
-    spread = _sparse(gallery, references)
+    profiles = [refiner.profiles(part, modalities[1]) for part in torch.split(right, rows)]
+    spread = torch.cat([_sparse(part, references) for part in profiles])
     base = right.float().cpu().T
 
     def sparse(start: int, stop: int) -> Tensor:
-        profiles = refiner.profiles(left[start:stop], modalities[0], exact=True)
-        asked = _sparse(profiles, references).to_dense().T.contiguous()
+        own = refiner.profiles(left[start:stop], modalities[0], exact=True)
+        asked = _sparse(own, references).to_dense().T.contiguous()
         block = left[start:stop].float().cpu() @ base
         return block.add_(torch.sparse.mm(spread, asked).T, alpha=refiner.weight)
 

@@ -43,7 +43,12 @@ def draw_heat_map(values: dict[str, Any], file: Path) -> None:
             _draw_cell(axis, row, column, cell, metric, reasons, colours, norm)
     axis.set_xlim(-0.5, len(sets) - 0.5)
     axis.set_ylim(len(runs) - 0.5, -0.5)
-    axis.set_xticks(range(len(sets)), [_label(data, 18) for data in sets], fontsize=9)
+    names = [_label(data, 18) for data in sets]
+    for column in range(len(sets)):
+        known_cells = [row[column] for row in values["cells"] if row[column]["reason"] is None]
+        if known_cells and metric in known_cells[0]["chance"]:
+            names[column] += f"\nby chance {known_cells[0]['chance'][metric]:.1f}"
+    axis.set_xticks(range(len(sets)), names, fontsize=9)
     axis.set_yticks(range(len(runs)), [_label(run, 22) for run in runs], fontsize=9)
     axis.set_xlabel(f"evaluated on ({values['split']} split)", fontsize=9)
     axis.set_ylabel("run", fontsize=9)

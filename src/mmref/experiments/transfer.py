@@ -29,7 +29,7 @@ from mmref.experiments.transfer_tables import in_words
 from mmref.files import PARTIAL_MARK, atomic_write, require_writable_folder, write_json
 from mmref.model import DESCRIPTION_FILE, MMRef
 
-FORMAT = 1
+FORMAT = 2
 CELLS, RESULTS = "cells", "results"
 RESAMPLES = 2000
 
@@ -344,7 +344,7 @@ def _computed(
         "queries": report.queries,
         "gallery": report.gallery,
         "objects": report.objects,
-        "chance": report.chance,
+        "chance": {"R@1": report.chance, "mAP": report.chance_map},
         "skipped_images": len(report.skipped),
     }
 

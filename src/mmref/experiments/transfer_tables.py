@@ -64,7 +64,8 @@ def remarks(values: dict[str, Any]) -> list[str]:
             one = done[0]
             lines.append(
                 f"{data['name']}: {one['queries']:,} captions, {one['gallery']:,} images, "
-                f"{one['objects']:,} objects; chance: R@1 {one['chance']:.2f}."
+                f"{one['objects']:,} objects; by chance R@1 {one['chance']['R@1']:.1f}, "
+                f"mAP {one['chance']['mAP']:.1f}."
             )
         lines += [f"{data['name']}: {note}" for note in data["notes"]]
     how = "refined where a run's validation chose so" if values["refine"] else "plain cosine"

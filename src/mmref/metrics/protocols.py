@@ -36,6 +36,7 @@ class Figures:
         gallery: number of gallery entries.
         skipped: queries left out because the gallery holds nothing relevant.
         chance: R@1 of a random order, in percent.
+        chance_map: mAP of a random order, in percent.
     """
 
     metrics: dict[str, float]
@@ -45,6 +46,7 @@ class Figures:
     gallery: int
     skipped: int
     chance: float
+    chance_map: float
 
 
 def per_query_figures(ranks: Ranks) -> dict[str, Values]:
@@ -118,7 +120,31 @@ def figures(ranks: Ranks, query_objects: Objects) -> Figures:
         gallery=ranks.gallery,
         skipped=ranks.skipped,
         chance=float(100.0 * np.mean(ranks.sizes / ranks.gallery)),
+        chance_map=float(np.mean(random_precision(ranks.sizes, ranks.gallery))),
     )
+
+
+def random_precision(relevant: NDArray[Any], gallery: int) -> Values:
+    """The mean AP over all orders of a gallery, in percent.
+
+    At place i of n, relevant with probability p / n, stand 1 + (i - 1)(p - 1) / (n - 1) relevant
+    ones so far; summed over i with the harmonic number H this is
+    (H + (p - 1) / (n - 1) (n - H)) / n.
+
+    Args:
+        relevant: p, the relevant images of each query, int ``[q]``, each at least 1.
+        gallery: n.
+
+    Returns:
+        float64 ``[q]``.
+
+    Example:
+        >>> random_precision(np.array([1, 2, 3]), 3).round(2).tolist()
+        [61.11, 80.56, 100.0]
+    """
+    harmonic = float(np.sum(1.0 / np.arange(1, gallery + 1)))
+    together = (np.asarray(relevant, dtype=np.float64) - 1) / max(gallery - 1, 1)
+    return np.asarray(100.0 * (harmonic + together * (gallery - harmonic)) / gallery)
 
 
 def _expected(above: NDArray[Any], tied: NDArray[Any], first: NDArray[Any]) -> dict[str, float]:
