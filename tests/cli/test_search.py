@@ -160,6 +160,120 @@ def test_features_are_searched_by_id(run_mmref, tmp_path):
     assert run_mmref("search", "--store", tmp_path / "s", "--image", "none-id").status == 2
 
 
+def asked(run_mmref, folder, *words):
+    return run_mmref("search", "--store", folder / "s", *words)
+
+
+def paths(done):
+    return [hit["path"].rsplit("/", 1)[1] for hit in json.loads(done.out)["results"]]
+
+
+def test_several_texts_weights_and_what_is_not_wanted(run_mmref, folder):
+    done = asked(run_mmref, folder, "2.0:a red card", "a blue card", "--not", "yellow", "--json")
+    assert json.loads(done.out)["query"] == "2:a red card + a blue card, not: yellow"
+    plain = paths(asked(run_mmref, folder, "a red card", "--json"))
+    without = paths(asked(run_mmref, folder, "a red card", "--not", "a yellow card", "--json"))
+    assert without.index("yellow.png") > plain.index("yellow.png")
+    red, blue = folder / "pics" / "red.png", folder / "pics" / "blue.png"
+    two = asked(run_mmref, folder, "--image", red, "--image", f"2:{blue}", "--json")
+    assert not {"red.png", "blue.png"} & set(paths(two))
+
+
+def test_pages_follow_the_cursor(run_mmref, folder):
+    words = ("a red card", "-k", "4")
+    done = asked(run_mmref, folder, *words)
+    token = done.err.split("more: --cursor ")[1].split()[0]
+    rest = asked(run_mmref, folder, *words, "--cursor", token)
+    assert "more" not in rest.err
+    assert [line.split()[0] for line in rest.out.splitlines() if line.strip()[:1].isdigit()] == [
+        *"56"
+    ]
+    document = json.loads(asked(run_mmref, folder, *words, "--json").out)
+    assert document["next"] == token
+    wrong = asked(run_mmref, folder, "a blue card", "--cursor", token)
+    assert wrong.status == 2
+    assert "another question" in wrong.err
+
+
+def test_a_filter_and_its_mistakes(run_mmref, folder):
+    done = asked(run_mmref, folder, "a red card", "--filter", "name in ('blue.png')", "--json")
+    assert paths(done) == ["blue.png"]
+    none = asked(run_mmref, folder, "a red card", "--filter", "size < 0")
+    assert (none.status, none.out, none.err) == (0, "", "no match\n")
+    wrong = asked(run_mmref, folder, "a red card", "--filter", "name = blue")
+    assert wrong.status == 2
+    assert wrong.out == ""
+    message, shown, caret = wrong.err.rstrip().split("\n")
+    assert "text stands in quotes: 'blue'" in message
+    assert shown == "  name = blue"
+    assert caret.index("^") == shown.index("blue")
+
+
+def test_no_confident_match(run_mmref, folder):
+    done = asked(run_mmref, folder, "a red snark hunting boojum", "--auto-cut")
+    assert (done.status, done.out) == (0, "")
+    assert "no confident match" in done.err
+    document = asked(run_mmref, folder, "a red snark hunting boojum", "--auto-cut", "--json")
+    assert json.loads(document.out)["confidence"]["confident"] is False
+    assert paths(asked(run_mmref, folder, "a red card", "--auto-cut", "--json"))[0] == "red.png"
+
+
+def test_folds_and_groups_in_the_table(run_mmref, tmp_path):
+    run = save_run(tmp_path / "run")
+    save_pictures(tmp_path / "pics" / "one")
+    save_pictures(tmp_path / "pics" / "two")
+    indexed(run, tmp_path / "pics", tmp_path / "s")
+    folded = asked(run_mmref, tmp_path, "a red card", "--fold")
+    assert folded.out.splitlines()[0].split() == [
+        *["rank", "score", "base", "ref", "id", "also", "image"]
+    ]
+    assert folded.out.count("+1") == 6
+    grouped = asked(run_mmref, tmp_path, "a red card", "--group-by", "folder")
+    assert max(map(len, grouped.out.splitlines()[:-1])) <= 80
+    assert grouped.out.count("+5") == 2
+    document = json.loads(asked(run_mmref, tmp_path, "a red card", "--fold", "--json").out)
+    assert len(document["results"][0]["others"]) == 1
+    both = asked(run_mmref, tmp_path, "a red card", "--fold", "--group-by", "folder")
+    assert both.status == 2
+
+
+def test_many_questions(run_mmref, folder, tmp_path):
+    lines = ["a red card", '{"text": "a blue card", "k": 1}', "xyzzy"]
+    (tmp_path / "q.txt").write_text("\n".join(lines))
+    words = ("--queries", tmp_path / "q.txt", "-k", "2")
+    done = asked(run_mmref, folder, *words, "--json", "--csv", tmp_path / "t.csv")
+    assert done.status == 1
+    first, second, third = map(json.loads, done.out.splitlines())
+    assert first["results"][0]["path"].endswith("red.png")
+    assert len(first["results"]) == 2
+    assert len(second["results"]) == 1
+    assert third == {"query": "xyzzy", "error": third["error"]}
+    assert "knows no word" in third["error"]
+    assert "1 of 3 questions failed" in done.err
+    assert (tmp_path / "t.csv").read_text().count("\n") == 4
+    shown = asked(run_mmref, folder, *words, "--sheet", tmp_path / "s.png")
+    assert "a red card\n" in shown.out
+    assert "a blue card\n" in shown.out
+    assert (tmp_path / "s.png").is_file()
+    alone = asked(run_mmref, folder, "red", *words)
+    assert alone.status == 2
+    assert "--queries stands alone" in alone.err
+
+
+def test_copies_and_a_table(run_mmref, folder, tmp_path):
+    words = ("a red card", "-k", "2", "--copy-to", tmp_path / "out", "--csv", tmp_path / "t.csv")
+    done = asked(run_mmref, folder, *words)
+    assert done.status == 0
+    assert f"copies: 2 in {tmp_path / 'out'}" in done.err
+    assert (tmp_path / "out" / "0001-red.png").is_file()
+    assert (tmp_path / "t.csv").read_text().startswith("query,rank,id,path,score,")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert asked(run_mmref, folder, *words).status == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    bad = asked(run_mmref, folder, "a red card", "--csv", "/proc/x.csv")
+    assert (bad.status, bad.out) == (2, "")
+
+
 def test_a_damaged_store_is_named(run_mmref, folder, tmp_path):
     shutil.copytree(folder / "s", tmp_path / "s")
     file = tmp_path / "s" / "store.sqlite"

@@ -24,7 +24,7 @@ def command(
     store: Annotated[str, typer.Option("--store", metavar="URI", help="The store to search.")],
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="What to look for.", show_default=False),
+        typer.Argument(metavar="[TEXT...]", help="What to look for.", show_default=False),
     ] = None,
     avoid: Annotated[
         list[str] | None,

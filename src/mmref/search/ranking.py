@@ -63,7 +63,7 @@ class Scorer:
         self.profile: Arrays | None = None
         if refiner is not None:
             with torch.inference_mode():
-                given = torch.from_numpy(vector[None])
+                given = torch.from_numpy(np.array(vector[None]))
                 self.profile = refiner.profiles(given, modality, exact=True).to_arrays()
             self.weight = refiner.weight
 
