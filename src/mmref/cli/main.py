@@ -178,4 +178,8 @@ def _asked_wrongly(error: Any) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"mmref: {' '.join(message.split())}", file=sys.stderr)
+    """One line; a message that points at a spot of the input (a caret) keeps its lines."""
+    line, pointer = message, ""
+    if message.endswith("^") and message.count("\n") == 2:
+        line, _, pointer = message.partition("\n")
+    print("\n".join(filter(None, [f"mmref: {' '.join(line.split())}", pointer])), file=sys.stderr)
