@@ -74,7 +74,8 @@ def verify(
         if len(found) > _SHOWN:
             console.print(f"... and {len(found) - _SHOWN:,} more (--json lists all)")
         if not found:
-            console.print(f"{store}: {images:,} images, nothing wrong", markup=False)
+            line = f"{store}: {images:,} images, nothing wrong"
+            console.print(line, markup=False, soft_wrap=True)
     if found and repair:
         say(f"{len(found):,} problems found, {len(left):,} left; index again what was forgotten")
     elif found:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmref.search.filter_tree import And, Compare, Contains, In, Node, Not, Or
+from mmref.search.filter_tree import And, Compare, Contains, Date, In, Node, Not, Or
 
 MOST_COLUMNS = 128
 LEFT_OUT = ("path", "name")
@@ -101,8 +101,8 @@ class Column:
             if numbers and isinstance(leaf, Contains):
                 return np.zeros(len(values), bool)
             if isinstance(leaf, Compare):
-                kind = int | float if numbers else str
-                if isinstance(leaf.value, kind) or (not numbers and self.dates):
+                kind = int | float if numbers else (str, Date) if self.dates else str
+                if isinstance(leaf.value, kind):
                     return _bisected(leaf, values)
         tried = (leaf.matches({leaf.column: value}) for value in values)
         return np.fromiter(tried, bool, len(values))
