@@ -30,7 +30,7 @@ def clip_checkpoint(folder: Path, *, legacy_end: bool = False, seed: int = 0, **
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     words = [f"{a}{b}" for a in "abcdefghijklmnopqrstuvwxyz" for b in ("", "</w>")]
-    marks = [f"{a}{b}" for a in "0123456789.,!?;-'Ġé" for b in ("", "</w>")]
+    marks = [f"{a}{b}" for a in "0123456789.,!?;-'<|>ĠÃ©" for b in ("", "</w>")]
     merges = [("r", "e"), ("re", "d</w>"), ("h", "a"), ("ha", "t</w>"), ("a", "n</w>")]
     pieces = words + marks + [a + b for a, b in merges]
     vocab = {piece: k for k, piece in enumerate(dict.fromkeys(pieces))}

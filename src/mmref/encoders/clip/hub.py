@@ -92,19 +92,23 @@ def _from_hub(name: str) -> Path:
     except (LocalEntryNotFoundError, OSError, ValueError):
         pass  # not on this machine
     try:
-        folder = get((*_SMALL, *_SAFE), local=False)
-        return folder if _has_weights(folder) else get((*_SMALL, *_UNSAFE), local=False)
+        for weights in (_SAFE, _UNSAFE):
+            folder = get((*_SMALL, *weights), local=False)
+            if _has_weights(folder):
+                return folder
+        reason: Exception | None = None
     except HfHubHTTPError as error:
         raise PathError(
             f"{name} is neither a folder here nor a model that the hub lets you have "
             f"({' '.join(str(error).split())[:100]}): check the name"
         ) from error
     except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{name} is no folder here, not in the hub's cache, and the hub cannot be reached: on "
-            f"a connected machine run `hf download {name} --local-dir FOLDER`, copy FOLDER here "
-            "and name it"
-        ) from error
+        reason = error
+    raise ModelError(
+        f"{name} is no folder here, its weights are not in the hub's cache, and the hub cannot be "
+        f"reached or has none: on a connected machine run `hf download {name} --local-dir FOLDER`, "
+        "copy FOLDER here and name it"
+    ) from reason
 
 
 def _has_weights(folder: Path) -> bool:
