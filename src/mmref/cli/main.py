@@ -21,6 +21,7 @@ VERBS = (
     "compare",
     "inspect",
     "ablate",
+    "profile",
     "transfer",
     "embed",
     "index",
