@@ -22,7 +22,7 @@ def test_evidence_is_the_mean_of_fit_and_familiarity_sharpened_by_known_words():
 
 
 def test_the_list_ends_above_the_floor():
-    assert NOISE.least(1.1) == pytest.approx(0.1 + 0.15)
+    assert NOISE.least(1.1) == pytest.approx(0.1 + 0.1)
     assert NOISE.least(0.0) == 0.1
 
 

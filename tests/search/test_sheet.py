@@ -72,6 +72,14 @@ def test_no_hits_and_a_heading(tmp_path):
     assert image.getpixel((0, 0)) == Image.new("RGB", (1, 1), PAPER).getpixel((0, 0))
 
 
+def test_a_subtitle_takes_the_place_of_no_match(tmp_path):
+    said = drawn([Row("x", [], None, "no confident match")], tmp_path)
+    plain = drawn([Row("x", [])], tmp_path)
+    assert said.height > plain.height
+    assert (np.asarray(said)[-40:] == 255).all()
+    assert not (np.asarray(plain)[-60:] == 255).all()
+
+
 def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         contact_sheet([], tmp_path / "s.png")

@@ -239,7 +239,7 @@ def _write_sheet(
             item = searcher.store.find(given)
             picture = given if item is None else item.place.path
         title = one.query.label if picture is None or one.query.texts else "images like this one"
-        subtitle = "no confident match" if page.no_match else "" if page else "no match"
+        subtitle = "no confident match" if page.no_match else ""
         shown = [tile_of(hit) for hit in page]
         rows.append(Row(title, shown[:_WIDE], picture, subtitle))
         rows += [Row("", shown[start : start + _WIDE]) for start in range(_WIDE, len(shown), _WIDE)]

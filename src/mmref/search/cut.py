@@ -12,7 +12,7 @@ drawn at random from the run's vocabulary.
 - *known*: the share of its words that the run has seen; 1 for encoders that came pre-trained.
 
 A sentence is answered when ``known ** 4 * mean(fit, familiarity)`` is at least 0.35. A hit then
-stays when it is above the floor by 0.15 of what the best hit is. Pictures alone are always
+stays when it is above the floor by 0.1 of what the best hit is. Pictures alone are always
 answered.
 """
 
@@ -27,7 +27,7 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.float64]
 
 LEAST_EVIDENCE = 0.35
-LEAST_SHARE = 0.15
+LEAST_SHARE = 0.1
 SHARPNESS = 4
 SENTENCES, WORDS, NEAREST = 64, 8, 5
 _LEAST_SPREAD = 1e-6
@@ -81,7 +81,7 @@ class Noise:
         >>> noise.confidence(0.5, None, known=0.5).confident
         False
         >>> noise.least(0.5)
-        0.16
+        0.14
     """
 
     floor: float

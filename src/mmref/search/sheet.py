@@ -37,7 +37,8 @@ class Row:
         title: the question.
         tiles: the hits; plain tuples (image, lines, mark) are taken too.
         image: the question's own picture, or None.
-        subtitle: a line below the question in smaller letters.
+        subtitle: a line below the question in smaller letters; without tiles it stands in the
+            place of "no match".
     """
 
     title: str
@@ -79,6 +80,27 @@ def contact_sheet(
     sheet = _Sheet(plain, tile, heading).draw()
     with atomic_write(path) as partial:
         sheet.save(partial, format="PNG")
+
+
+def tile_for(pictures: Sequence[str | Path]) -> tuple[int, int]:
+    """Height and width of tiles in which pictures of this shape fill their place.
+
+    Args:
+        pictures: paths; files that cannot be opened do not count.
+
+    Example:
+        >>> tile_for(["nowhere.png"])
+        (168, 168)
+    """
+    shapes = []
+    for picture in pictures:
+        try:
+            with Image.open(picture) as opened:
+                shapes.append(opened.height / opened.width)
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue
+    shape = sorted(shapes)[len(shapes) // 2] if shapes else 1.0
+    return (216, 118) if shape > 1.4 else (126, 190) if shape < 1 / 1.4 else (168, 168)
 
 
 def tile_of(hit: Hit, mark: bool | None = None) -> Tile:
@@ -163,7 +185,7 @@ class _Sheet:
         return self.height + 2 * FRAME + PAD + most * self.step
 
     def _paint_tiles(self, row: Row, top: int) -> None:
-        if not row.tiles:
+        if not row.tiles and not row.subtitle:
             self.pen.text((MARGIN, top), "no match", FAINT, self.font)
         for place, given in enumerate(row.tiles):
             tile = Tile(*given)
