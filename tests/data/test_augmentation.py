@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmref.data.augmentation import augment, mentions_side
+from mmref.data.augmentation import GREY, augment, crop_and_erase, mentions_side
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -108,3 +108,52 @@ class TestAugment:
         for patch in changed[lost][:20]:  # one rectangle
             rows, columns = patch.any(dim=1), patch.any(dim=0)
             assert patch.sum() == rows.sum() * columns.sum()
+
+
+class TestCropAndErase:
+    def test_size_type_and_input(self) -> None:
+        for size in [(24, 16), (64, 16), (7, 5), (1, 1)]:
+            pixels = pictures(5, *size)
+            before = pixels.clone()
+            for seed in range(10):
+                out = crop_and_erase(pixels, chance(seed), mirrored=torch.ones(5, dtype=torch.bool))
+                assert out.shape == pixels.shape
+                assert out.dtype == torch.uint8
+            assert torch.equal(pixels, before)
+
+    def test_it_is_a_function_of_the_chance(self) -> None:
+        pixels = pictures(8)
+        assert torch.equal(crop_and_erase(pixels, chance(1)), crop_and_erase(pixels, chance(1)))
+        assert not torch.equal(crop_and_erase(pixels, chance(1)), crop_and_erase(pixels, chance(2)))
+
+    def test_only_those_that_may_are_mirrored_and_half_of_them(self) -> None:
+        ramp = torch.arange(1, 101, dtype=torch.uint8).expand(400, 3, 60, 100).contiguous()
+        may = torch.arange(400) % 2 == 0
+        out = crop_and_erase(ramp, chance(3), mirrored=may)
+        # Between the padding and the erased patch a row rises, or falls where it was mirrored.
+        steps = out[:, 0, 30].int().diff(dim=1)
+        falling = (steps == -1).sum(dim=1) > (steps == 1).sum(dim=1)
+        assert not falling[~may].any()
+        assert 0.4 < falling[may].float().mean() < 0.6
+        none = crop_and_erase(ramp, chance(3))[:, 0, 30].int().diff(dim=1)
+        assert ((none == 1).sum(dim=1) >= (none == -1).sum(dim=1)).all()
+
+    def test_a_patch_of_the_stated_area_is_erased_in_half_of_them(self) -> None:
+        white = torch.full((600, 3, 80, 80), 255, dtype=torch.uint8)
+        out = crop_and_erase(white, chance(4))
+        grey = (out == torch.tensor(GREY, dtype=torch.uint8)[:, None, None]).all(dim=1)
+        areas = grey.float().mean(dim=(1, 2))
+        erased = areas > 0
+        assert 0.43 < erased.float().mean() < 0.57
+        assert areas[erased].min() > 0.015
+        assert 0.3 < areas[erased].max() < 0.42
+        assert 0.15 < areas[erased].mean() < 0.25
+
+    def test_images_are_moved_by_up_to_ten(self) -> None:
+        white = torch.full((400, 3, 50, 50), 255, dtype=torch.uint8)
+        black = (crop_and_erase(white, chance(5))[:, 0] == 0).float()
+        rows = black.amin(dim=2).sum(dim=1)  # rows that are padding all along
+        assert rows.max() == 10
+        assert rows.min() == 0
+        columns = black.amin(dim=1).sum(dim=1)
+        assert columns.max() == 10

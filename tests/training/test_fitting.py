@@ -1,8 +1,17 @@
+import json
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 from mmref.config import Settings
-from mmref.training.fitting import fitting_settings, median_shape, size_for_shape
+from mmref.errors import PathError
+from mmref.training.fitting import (
+    CLIP_DEFAULTS,
+    fitting_settings,
+    median_shape,
+    size_for_shape,
+)
 
 from .sets import load_set
 
@@ -59,3 +68,68 @@ def test_sizes_are_of_one_area_and_a_shape_within_bounds():
         assert height % 16 == width % 16 == 0
         assert 0.75 * 64 * 64 <= height * width <= 1.25 * 64 * 64
     assert size_for_shape(2.0) == size_for_shape(0.5)[::-1]
+
+
+def person(dataset):
+    return replace(dataset, protocol="person")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A configuration will do: nothing else is read."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config = {"model_type": "clip", "vision_config": {"image_size": 240, "patch_size": 16}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+class TestClip:
+    def asked(self, checkpoint, **values):
+        given = {"encoder.kind": "clip", "encoder.checkpoint": str(checkpoint), **values}
+        return Settings().with_values(given), given
+
+    def test_the_methods_defaults_are_taken_and_told(self, tmp_path, checkpoint):
+        dataset = load_set(tmp_path, pixels=True, objects=4)
+        settings, notes = fitting_settings(dataset, *self.asked(checkpoint))
+        training, references = settings.training, settings.references
+        assert (training.learning_rate, training.deep_learning_rate) == (1e-5, 5e-5)
+        assert references.learning_rate == 1e-3
+        assert (training.epochs, training.batch_size) == (60, 64)
+        assert training.warmup * training.epochs == pytest.approx(5)
+        assert (settings.loss.temperature, references.temperature) == (0.02, 0.05)
+        assert (training.augmentation, training.flip) == ("crop", True)
+        assert references.caption_epochs == 0
+        assert (references.reconstruction_weight, references.decoder_epochs) == (0, 3)
+        assert (settings.encoder.image_height, settings.encoder.image_width) == (240, 240)
+        assert len(notes) == 1
+        assert "training.epochs 60" in notes[0]
+        assert "encoder.image_height 240" in notes[0]
+
+    def test_persons_are_tall(self, tmp_path, checkpoint):
+        dataset = person(load_set(tmp_path, pixels=True, objects=4))
+        settings, _ = fitting_settings(dataset, *self.asked(checkpoint))
+        assert (settings.encoder.image_height, settings.encoder.image_width) == (384, 128)
+
+    def test_sizes_fit_the_patch(self, tmp_path):
+        config = {"model_type": "siglip", "vision_config": {"image_size": 384, "patch_size": 14}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        dataset = person(load_set(tmp_path / "data", pixels=True, objects=4))
+        settings, _ = fitting_settings(dataset, *self.asked(tmp_path))
+        assert (settings.encoder.image_height, settings.encoder.image_width) == (378, 126)
+
+    def test_what_is_given_stands(self, tmp_path, checkpoint):
+        dataset = load_set(tmp_path, pixels=True, objects=4)
+        tree = Settings().model_dump()
+        plain = {}
+        for name in CLIP_DEFAULTS:
+            section, key = name.split(".")
+            plain[name] = tree[section][key]
+        before, given = self.asked(checkpoint, **plain, **{"encoder.image_width": 64})
+        settings, notes = fitting_settings(dataset, before, given)
+        assert settings == before
+        assert notes == []
+
+    def test_a_wrong_checkpoint_is_said_at_once(self, tmp_path):
+        dataset = load_set(tmp_path / "data", pixels=True, objects=4)
+        with pytest.raises(PathError, match="no checkpoint at"):
+            fitting_settings(dataset, *self.asked(tmp_path / "none"))
