@@ -254,7 +254,7 @@ class TestImages:
         """What is asked of the augmentation for each caption that is shown."""
         found: list[bool | None] = []
 
-        def spy(images, chance, *, mirrored=None):
+        def spy(images, chance, *, mirrored=None, among=None):
             found.extend([None] * len(images) if mirrored is None else mirrored.tolist())
             return images
 

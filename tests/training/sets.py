@@ -104,10 +104,13 @@ def load_set(folder, **options):
     return RetrievalDataset.load(write_set(folder, **options))
 
 
+TIMES = ("seconds", "data_wait_share")
+
+
 def without_times(value):
     """A report without what may differ between two equal trainings."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k != "seconds"}
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 

@@ -261,7 +261,7 @@ def test_moving_averages_follow_every_step(features):
     batch = next(iter(trainer.pairs.epoch(0)))
     before = bank().clone()
     trainer.prepared.train()
-    trainer._step(batch, 0, 0, 1.0)
+    trainer.steps.step(trainer.steps.inputs(batch), 0, 0, 1.0)
     moved = (bank() - before).abs().amax(dim=1) > 1e-4
     assert set(moved.nonzero().flatten().tolist()) == set(batch.objects.tolist())
     name = "objective.banks.1.weight"

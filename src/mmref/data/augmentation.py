@@ -22,13 +22,21 @@ def mentions_side(caption: str) -> bool:
     return _SIDE.search(caption) is not None
 
 
-def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None = None) -> Tensor:
+def augment(
+    pixels: Tensor,
+    chance: torch.Generator,
+    *,
+    mirrored: Tensor | None = None,
+    among: tuple[int, slice] | None = None,
+) -> Tensor:
     """Shift, zoom, relight, and erase a patch, each image on its own.
 
     Args:
         pixels: uint8 Tensor[n, 3, h, w]; unchanged.
         chance: the source of chance.
         mirrored: which images may be mirrored (half of them are), boolean Tensor[n]; None: none.
+        among: how many images a larger batch has and which of them these are: they become what
+            they would in that batch.
 
     Returns:
         float32 Tensor[n, 3, h, w] in 0..255.
@@ -39,9 +47,10 @@ def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None 
         torch.Size([2, 3, 8, 8])
     """
     count, _, height, width = pixels.shape
+    drawn, own = among or (count, slice(None))
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=chance) * (high - low) + low
+        return torch.rand(drawn, *shape, generator=chance)[own] * (high - low) + low
 
     zoom_y = uniform(0.85, 1.15)
     zoom_x = zoom_y * uniform(0.95, 1.05)
@@ -74,7 +83,11 @@ def augment(pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None 
 
 
 def crop_and_erase(
-    pixels: Tensor, chance: torch.Generator, *, mirrored: Tensor | None = None
+    pixels: Tensor,
+    chance: torch.Generator,
+    *,
+    mirrored: Tensor | None = None,
+    among: tuple[int, slice] | None = None,
 ) -> Tensor:
     """Mirror, pad by 10 and crop at random, erase a patch: how the field fine-tunes CLIP.
 
@@ -86,6 +99,7 @@ def crop_and_erase(
         pixels: uint8 Tensor[n, 3, h, w]; unchanged.
         chance: the source of chance.
         mirrored: which images may be mirrored, boolean Tensor[n]; None: none.
+        among: as in :func:`augment`.
 
     Returns:
         uint8 Tensor[n, 3, h, w].
@@ -97,7 +111,8 @@ def crop_and_erase(
         (torch.Size([2, 3, 8, 8]), torch.uint8)
     """
     count, _, height, width = pixels.shape
-    draws = torch.rand(count, 8, generator=chance)
+    drawn, own = among or (count, slice(None))
+    draws = torch.rand(drawn, 8, generator=chance)[own]
     if mirrored is not None:
         flip = mirrored.to(draws.device) & (draws[:, 0] < 0.5)
         pixels = torch.where(flip[:, None, None, None].to(pixels.device), pixels.flip(3), pixels)

@@ -14,27 +14,32 @@ from torch import Tensor
 from mmref.config import TrainingSettings
 from mmref.data.augmentation import augment, crop_and_erase, mentions_side
 from mmref.data.dataset import RetrievalDataset
-from mmref.data.images import Progress, SkippedImage, load_pixels
+from mmref.data.images import Progress, SkippedImage
+from mmref.data.shared_pixels import load_together
 from mmref.data.text import UNKNOWN, remix
 from mmref.errors import DataError
+from mmref.processes.group import Group
+from mmref.processes.shares import Share, share_of
 
 Tokenise = Callable[[Sequence[str]], list[list[int]]]
 
 
 class Batch(NamedTuple):
-    """n caption-image pairs.
+    """n caption-image pairs, k of which this process encodes: all n where it is alone.
 
     Attributes:
-        captions: the encoder's token ids, after word dropout and re-mixing.
-        plain: word ids of the captions as they are, for the reconstruction.
-        images: uint8 or float Tensor[n, 3, h, w], or float Tensor[n, f].
-        objects: object numbers, int64 Tensor[n].
+        captions: the encoder's token ids of the k, after word dropout and re-mixing.
+        plain: word ids of all n captions as they are, for the reconstruction.
+        images: of the k, uint8 or float Tensor[k, 3, h, w], or float Tensor[k, f].
+        objects: object numbers of all, int64 Tensor[n].
+        share: which of the n the k are.
     """
 
     captions: list[list[int]]
     plain: list[list[int]]
     images: Tensor
     objects: Tensor
+    share: Share
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,16 @@ def load_inputs(
     *,
     most_unreadable: float = 0.1,
     progress: Progress | None = None,
+    group: Group | None = None,
 ) -> ImageInputs:
     """Decode a data set's pixels, or take its features when ``image_size`` is None.
+
+    Args:
+        dataset: whose images they are.
+        image_size: height and width, or None.
+        most_unreadable: share of images above which the data set is refused.
+        progress: called with (images done, images in all) now and then.
+        group: the processes that all take these images; those of one machine share large sets.
 
     Raises:
         DataError: it has not what is asked for, or too many images cannot be read.
@@ -71,9 +84,10 @@ def load_inputs(
                 "or add a feature_row column and features.npy"
             )
         return ImageInputs(torch.from_numpy(dataset.features()), np.arange(len(dataset)))
-    cache = load_pixels(
+    cache = load_together(
         dataset,
         image_size,
+        group or Group(),
         max_bad_share=most_unreadable,
         progress=progress,
     )
@@ -150,18 +164,43 @@ class TrainingPairs:
         distinct = np.unique(self.pairs[:, :2], axis=0)
         return [self.ids[c] for c in distinct[:, 0]], torch.from_numpy(distinct[:, 1].copy())
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch, each pair once in a new order."""
-        settings = self.settings
-        order = np.random.default_rng((settings.seed, number)).permutation(len(self.pairs))
-        for step in range(self.steps):
-            # step + 1: (seed, epoch, 0) would be the stream that drew the order.
-            rng = np.random.default_rng((settings.seed, number, step + 1))
-            stop = (step + 1) * settings.batch_size if step + 1 < self.steps else None
-            part = order[step * settings.batch_size : stop]
-            yield self._batch(self.pairs[part], rng)
+    def epoch(self, number: int, rank: int = 0, count: int = 1) -> Iterator[Batch]:
+        """The batches of one epoch, each pair once in a new order.
 
-    def _batch(self, pairs: np.ndarray, rng: np.random.Generator) -> Batch:
+        Args:
+            number: of the epoch.
+            rank: of this process.
+            count: of processes; their shares of a batch together are the batch of one alone.
+        """
+        order = self.order(number)
+        for step in range(self.steps):
+            yield self.batch(number, order, step, rank, count)
+
+    def order(self, number: int) -> np.ndarray:
+        """The order in which an epoch takes the pairs."""
+        return np.random.default_rng((self.settings.seed, number)).permutation(len(self.pairs))
+
+    def batch(
+        self, number: int, order: np.ndarray, step: int, rank: int = 0, count: int = 1
+    ) -> Batch:
+        """One batch of an epoch; safe to call in several threads.
+
+        Args:
+            number: of the epoch.
+            order: its order.
+            step: of the epoch, from 0.
+            rank: of this process.
+            count: of processes.
+        """
+        settings = self.settings
+        # step + 1: (seed, epoch, 0) would be the stream that drew the order.
+        rng = np.random.default_rng((settings.seed, number, step + 1))
+        stop = (step + 1) * settings.batch_size if step + 1 < self.steps else None
+        pairs = self.pairs[order[step * settings.batch_size : stop]]
+        return self._batch(pairs, rng, share_of(len(pairs), rank, count))
+
+    def _batch(self, pairs: np.ndarray, rng: np.random.Generator, share: Share) -> Batch:
+        """Chance is drawn for all pairs, so that a process's share depends on no other's."""
         settings = self.settings
         plain = [self.words[c] for c in pairs[:, 0]]
         captions, sided = [self.ids[c] for c in pairs[:, 0]], self.sided[pairs[:, 0]]
@@ -177,13 +216,14 @@ class TrainingPairs:
                 captions[k] = ids
         if settings.word_dropout:
             captions = [drop_words(ids, settings.word_dropout, rng) for ids in captions]
-        images = self.inputs.tensor[torch.from_numpy(pairs[:, 1].copy())]
+        images = self.inputs.tensor[torch.from_numpy(pairs[share.rows, 1].copy())]
         if settings.augment and images.ndim == 4:
             chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            may = torch.from_numpy(~sided) if settings.flip else None
+            may = torch.from_numpy(~sided[share.rows]) if settings.flip else None
             change = crop_and_erase if settings.augmentation == "crop" else augment
-            images = change(images, chance, mirrored=may)
-        return Batch(captions, plain, images, torch.from_numpy(pairs[:, 2].copy()))
+            images = change(images, chance, mirrored=may, among=(len(pairs), share.rows))
+        objects = torch.from_numpy(pairs[:, 2].copy())
+        return Batch(captions[share.rows], plain, images, objects, share)
 
 
 def distinct_captions(dataset: RetrievalDataset, inputs: ImageInputs) -> list[str]:

@@ -193,6 +193,7 @@ def load_pixels(
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
+    into: Pixels | None = None,
 ) -> PixelCache:
     """Decode every image of a data set once.
 
@@ -205,6 +206,7 @@ def load_pixels(
         workers: decoding threads.
         max_pixels: as in ``load_image``.
         progress: called with (images done, images in all) now and then.
+        into: uint8 array with room for all of them, instead of a new one.
 
     Raises:
         DataError: there are no image files, too many cannot be read, or there is no room on disk.
@@ -212,7 +214,7 @@ def load_pixels(
     if dataset.features_only:
         raise DataError(f"{dataset.name} has features but no image files: use the features encoder")
     paths = dataset.image_paths
-    pixels = _room((len(paths), 3, *size), memory_limit)
+    pixels = _room((len(paths), 3, *size), memory_limit) if into is None else into
     rows: list[int] = []
     skipped: list[SkippedImage] = []
     for start in range(0, len(paths), _CHUNK):
@@ -254,20 +256,36 @@ def default_workers() -> int:
     return min(8, cores)
 
 
-def _room(shape: tuple[int, ...], memory_limit: int) -> Pixels:
-    size = int(np.prod(shape, dtype=np.int64))
-    if size <= memory_limit:
-        return np.empty(shape, dtype=np.uint8)
+def pixel_file(size: int) -> BinaryIO:
+    """A temporary file with room for so many bytes; nothing is left of it once it is closed.
+
+    Raises:
+        DataError: there is no room.
+    """
     try:
-        with tempfile.TemporaryFile(prefix="mmref-pixels-") as file:
+        file: BinaryIO = tempfile.TemporaryFile(prefix="mmref-pixels-")  # noqa: SIM115
+        try:
             if hasattr(os, "posix_fallocate"):  # so that a full disk is an error, not a crash
                 os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+            else:
+                file.truncate(size)
+        except OSError:
+            file.close()
+            raise
     except OSError as error:
         raise DataError(
             f"no room for {size / 1e9:.1f} GB of pixels in {tempfile.gettempdir()} "
             f"({error.strerror}): set TMPDIR to a larger disk, or use smaller images"
         ) from error
+    return file
+
+
+def _room(shape: tuple[int, ...], memory_limit: int) -> Pixels:
+    size = int(np.prod(shape, dtype=np.int64))
+    if size <= memory_limit:
+        return np.empty(shape, dtype=np.uint8)
+    with pixel_file(size) as file:
+        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
 
 
 def _label(source: ImageSource, index: int | None = None) -> str:

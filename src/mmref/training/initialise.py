@@ -9,6 +9,7 @@ from mmref.config import Settings
 from mmref.data.batches import TrainingPairs
 from mmref.encoders.base import TrainableEncoder
 from mmref.model import References
+from mmref.processes.group import Group
 from mmref.references.objective import Objective
 from mmref.references.refinement import scatter_about
 from mmref.training.validation import balanced, encode_captions, encode_images
@@ -39,6 +40,7 @@ def start_references(
     parts: Iterable[int] | None = None,
     *,
     captions_only: Container[int] = (),
+    group: Group | None = None,
 ) -> None:
     """References start as the mean of both modalities' mean features, part by part (our choice).
 
@@ -51,11 +53,12 @@ def start_references(
         parts: the encoder's parts to do; all by default.
         captions_only: parts whose images say nothing yet: they count only for an object that has
             no caption.
+        group: the processes that do this together.
     """
     chosen = objective.settings.references
     if not objective.banks or (chosen.learned and chosen.init == "random"):
         return
-    texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device)
+    texts, text_objects, images, image_objects = _training_vectors(encoder, pairs, device, group)
     silent = torch.bincount(text_objects, minlength=len(pairs.objects))[image_objects] == 0
     for number in parts if parts is not None else range(len(texts)):
         seen = silent if number in captions_only else torch.ones_like(silent)
@@ -63,6 +66,8 @@ def start_references(
         features = torch.cat([balanced(texts[number], text_objects), image_features])
         objects = torch.cat([text_objects, image_objects[seen]])
         objective.bank(number).start_from(features.to(device), objects.to(device))
+    if group is not None:
+        group.broadcast(objective.banks.state_dict().values())
 
 
 def read_references(
@@ -72,6 +77,7 @@ def read_references(
     device: torch.device,
     *,
     means: bool = True,
+    group: Group | None = None,
 ) -> References | None:
     """The references at the parts' present shares; None when there are none.
 
@@ -82,6 +88,7 @@ def read_references(
         device: where the encoder is.
         means: whether to encode the training set for the mean features and the scatter; without,
             they are zero and None.
+        group: the processes that do this together.
     """
     if not objective.banks:
         return None
@@ -92,7 +99,7 @@ def read_references(
     text_mean = image_mean = torch.zeros(vectors.shape[1])
     scatter = None
     if means:
-        texts, _, images, objects = _training_vectors(encoder, pairs, device)
+        texts, _, images, objects = _training_vectors(encoder, pairs, device, group)
         joined = encoder.join(images)
         text_mean, image_mean = encoder.join(texts).mean(dim=0), joined.mean(dim=0)
         scatter = scatter_about(vectors, joined, objects)
@@ -109,11 +116,11 @@ def read_references(
 
 
 def _training_vectors(
-    encoder: TrainableEncoder, pairs: TrainingPairs, device: torch.device
+    encoder: TrainableEncoder, pairs: TrainingPairs, device: torch.device, group: Group | None
 ) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
     """Each part's vectors of the distinct training captions and images, with their objects."""
     encoder.eval()
     captions, text_objects = pairs.caption_objects()
-    texts = encode_captions(encoder, [pairs.ids[c] for c in captions], device)
-    images = encode_images(encoder, pairs.inputs.tensor, device)
+    texts = encode_captions(encoder, [pairs.ids[c] for c in captions], device, group)
+    images = encode_images(encoder, pairs.inputs.tensor, device, group)
     return texts, text_objects, images, torch.from_numpy(pairs.image_objects)

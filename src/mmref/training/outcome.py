@@ -27,6 +27,9 @@ class Outcome:
         notes: what the user must know.
         figures: the validation figures with the values of each query, for intervals.
         skipped: the images that could not be read.
+        data_wait_share: share of the steps' time in which they waited for their batch; None
+            without a step.
+        processes: that trained together.
     """
 
     model: MMRef
@@ -42,3 +45,5 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     figures: dict[str, Figures] = field(default_factory=dict)
     skipped: tuple[SkippedImage, ...] = ()
+    data_wait_share: float | None = None
+    processes: int = 1

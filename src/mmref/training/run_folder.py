@@ -171,6 +171,8 @@ def run_report(outcome: "Outcome") -> dict[str, Any]:
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
         "seconds": round(outcome.seconds, 3),
+        "data_wait_share": outcome.data_wait_share,
+        "processes": outcome.processes,
         "seed": settings.training.seed,
         "parameters": outcome.parameters,
         "train": _describe(outcome.train),

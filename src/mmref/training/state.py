@@ -1,5 +1,7 @@
 """The moving parts of one training: module, optimiser, averaged weights, the best epoch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from mmref.config import Settings
 from mmref.encoders.base import TextInputs, TrainableEncoder
 from mmref.errors import ModelError
+from mmref.processes.shares import Share, gather_rows
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import (
     optimizer_tensors,
@@ -17,6 +20,9 @@ from mmref.training.checkpoint import (
     restore_optimizer,
     without_prefix,
 )
+
+_FACTS = ("epoch", "step", "best_epoch", "best_map", "history", "seconds")
+_TIMES = ("stepped", "waited")
 
 
 class TrainingModule(nn.Module):
@@ -38,10 +44,28 @@ class TrainingModule(nn.Module):
         words: Tensor,
         rng: np.random.Generator,
         ramp: float,
+        share: Share | None = None,
+        seed: int = 0,
     ) -> dict[str, Tensor]:
-        """The named losses of one batch."""
-        text_parts = self.encoder.text_parts(texts)
-        image_parts = self.encoder.image_parts(images)
+        """The named losses of one batch.
+
+        Args:
+            texts: captions that this process encodes.
+            images: their images.
+            objects: object numbers of the whole batch, Tensor[n].
+            words: word ids of the whole batch, padded, Tensor[n, l].
+            rng: draws masks, the same ones in each process.
+            ramp: share of the guidance in force.
+            share: which rows of the batch this process encodes, where others encode others: their
+                features are gathered, and each process has the losses of the whole batch.
+            seed: of the encoder's own chance (dropout) where processes differ in it.
+        """
+        divided = share is not None and share.divided
+        with _own_chance(seed, images.device) if divided else nullcontext():
+            text_parts = self.encoder.text_parts(texts)
+            image_parts = self.encoder.image_parts(images)
+        if share is not None and share.divided:
+            text_parts, image_parts = _gathered(text_parts, image_parts, share)
         # Similarities keep all their digits: at tau 0.1, those of bf16 would be wrong by 0.04.
         with torch.autocast(objects.device.type, enabled=False):
             losses: dict[str, Tensor] = self.objective(
@@ -53,6 +77,24 @@ class TrainingModule(nn.Module):
                 ramp,
             )
         return losses
+
+
+def _gathered(
+    texts: list[Tensor], images: list[Tensor], share: Share
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Each part's features of the whole batch, from those of all processes."""
+    parts = [part.float() for part in [*texts, *images]]
+    rows = gather_rows(torch.cat(parts, dim=1), share.sizes, share.rank)
+    whole = torch.split(rows, [part.shape[1] for part in parts], dim=1)
+    return list(whole[: len(texts)]), list(whole[len(texts) :])
+
+
+@contextmanager
+def _own_chance(seed: int, device: torch.device) -> Iterator[None]:
+    """A block with chance of its own; the common one goes on behind it as if it had not been."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def make_optimizer(module: TrainingModule, settings: Settings) -> torch.optim.AdamW:
@@ -118,6 +160,17 @@ class AveragedWeights:
         """Without the frozen weights, for a checkpoint that holds those once already."""
         return {k: v for k, v in tensors.items() if k not in self.resting}
 
+    @contextmanager
+    def in_place(self, module: nn.Module) -> Iterator[None]:
+        """A block in which a module has the averaged weights and is in evaluation mode."""
+        present = {k: v.clone() for k, v in module.state_dict().items()}
+        module.load_state_dict(self.tensors)
+        module.eval()
+        try:
+            yield
+        finally:
+            module.load_state_dict(present)
+
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move towards the module's present state."""
@@ -150,6 +203,8 @@ class TrainingState:
         best_map: its validation mAP in percent.
         history: a row for each epoch.
         seconds: time trained, over all sessions.
+        stepped: of these, in steps.
+        waited: of these, for batches.
     """
 
     module: TrainingModule
@@ -162,6 +217,8 @@ class TrainingState:
     best_map: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    stepped: float = 0.0
+    waited: float = 0.0
 
     def keep_best(self, value: float) -> None:
         """Remember the averaged weights when ``value`` is the best mAP so far."""
@@ -180,8 +237,8 @@ class TrainingState:
 
     def facts(self) -> dict[str, Any]:
         """All that is no tensor (JSON)."""
-        names = ("epoch", "step", "best_epoch", "best_map", "history", "seconds")
-        return {name: getattr(self, name) for name in names} | {"updates": self.average.updates}
+        found = {name: getattr(self, name) for name in (*_FACTS, *_TIMES)}
+        return found | {"updates": self.average.updates}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take over what :meth:`tensors` and :meth:`facts` gave.
@@ -207,5 +264,7 @@ class TrainingState:
         self.best = resting | best
         restore_optimizer(self.optimizer, without_prefix("optimizer.", tensors))
         self.average.updates = facts["updates"]
-        for name in ("epoch", "step", "best_epoch", "best_map", "history", "seconds"):
+        for name in _FACTS:
             setattr(self, name, facts[name])
+        for name in _TIMES:
+            setattr(self, name, facts.get(name, 0.0))  # older checkpoints know no times of steps

@@ -10,50 +10,35 @@ Example::
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from mmref.config import Settings
-from mmref.data.batches import (
-    Batch,
-    ImageInputs,
-    TrainingPairs,
-    distinct_captions,
-    load_inputs,
-)
+from mmref.data.batches import ImageInputs, TrainingPairs, distinct_captions, load_inputs
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import SkippedImage
-from mmref.data.text import pad
 from mmref.encoders.base import TrainableEncoder
 from mmref.encoders.build import caption_notes, new_encoder, tokeniser_for
-from mmref.errors import ConfigError, TrainingError
+from mmref.errors import TrainingError
 from mmref.model import MMRef, References
+from mmref.processes.group import join
 from mmref.references.objective import new_decoder
 from mmref.training.captions import learn_captions
-from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from mmref.training.checkpoint import CHECKPOINT_FILE
 from mmref.training.decoder import learn_decoder
 from mmref.training.initialise import new_objective, read_references, start_references
 from mmref.training.outcome import Outcome
-from mmref.training.schedule import learning_rate_factor, ramp
+from mmref.training.preparation import prepare
+from mmref.training.resumption import restore_together, save_together
 from mmref.training.scoring import best_share, judge
-from mmref.training.state import (
-    AveragedWeights,
-    TrainingModule,
-    TrainingState,
-    make_optimizer,
-    mixed_precision,
-)
+from mmref.training.state import TrainingModule
+from mmref.training.steps import Progress, Steps
 from mmref.training.validation import Validation, split_for_training, train_split
 
-Progress = Callable[[str, int, int, str], None]
-"""Called with (stage, done, total, note); ``stage`` is "decode", "captions" or "train"."""
+__all__ = ["Progress", "Trainer", "train"]
 
 
 def train(
@@ -73,6 +58,9 @@ def train(
         resume: go on after the last finished epoch of an interrupted run.
         progress: told how far it is.
 
+    Started by torchrun or accelerate launch, all processes train together: each calls this with the
+    same arguments, and rank 0 alone writes.
+
     Returns:
         The model as it stands in the folder.
 
@@ -81,20 +69,45 @@ def train(
         PathError: the folder holds a run already, or cannot be written.
         ConfigError: ``resume`` with other settings or data than the run was begun with.
         DataError: too few objects, captions or readable images.
-        TrainingError: the loss is no number, or the disk is full.
+        TrainingError: the loss is no number, the disk is full, or another process was killed.
     """
+    group = join()
+    with group.guarded("training", "go on with --resume"):
+        return _train(dataset, Path(out), settings, resume, progress)
+
+
+def _train(
+    dataset: RetrievalDataset,
+    folder: Path,
+    settings: Settings | None,
+    resume: bool,
+    progress: Progress | None,
+) -> MMRef:
     from mmref.training.run_folder import begin_run, stored_settings, write_run
 
-    folder = Path(out)
-    if settings is None:
-        settings = (stored_settings(folder) if resume else None) or Settings()
-    with begin_run(folder, settings, resume=resume) as finished:
-        if finished:
+    group = join()
+    with ExitStack() as stack:
+
+        def begun() -> dict[str, Any]:
+            stored = stored_settings(folder) if resume and settings is None else None
+            chosen = settings or stored or Settings()
+            finished = stack.enter_context(begin_run(folder, chosen, resume=resume))
+            return {"finished": finished, "settings": chosen.model_dump(mode="json")}
+
+        found = group.first(begun)
+        if found["finished"]:
             return MMRef.from_pretrained(folder)
-        trainer = Trainer(dataset, settings, folder=folder, progress=progress)
+        settings = Settings.model_validate(found["settings"])
+        with group.guarded():
+            trainer = Trainer(dataset, settings, folder=folder, progress=progress)
+            group.meet()
     outcome = trainer.run(resume=resume)
-    write_run(outcome, folder)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+    def written() -> None:
+        write_run(outcome, folder)
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+    group.first(written)
     return outcome.model
 
 
@@ -121,7 +134,9 @@ class Trainer:
     ) -> None:
         self.settings, self.folder = settings, folder
         self.notes, self.skipped = list(dataset.notes), list[SkippedImage]()
-        self._progress = progress or (lambda *_: None)
+        self.group = join()
+        spoken = progress if self.group.main else None
+        self._progress: Progress = spoken or (lambda *_: None)
         validation: RetrievalDataset | None = None
         if validate:
             self.train_split, validation, note = split_for_training(dataset, settings.training)
@@ -139,20 +154,30 @@ class Trainer:
         self.pairs = TrainingPairs(
             self.train_split, inputs, self.encoder.tokenise, settings.training, words.ids
         )
-        self.encoder.start(*self.pairs.caption_rows(), inputs.tensor, settings.training.seed)
+        self.group.first(self._closed_form)
         self.validation = (
             None
             if validation is None
             else Validation.prepare(validation, self._load(validation), self.encoder)
         )
-        AcceleratorState._reset_state()  # else a second training could not differ in precision
-        precision = mixed_precision(settings.training.precision)
-        self.accelerator = Accelerator(mixed_precision=precision)
         module = TrainingModule(self.encoder, new_objective(settings, self.encoder, self.pairs))
-        optimizer = make_optimizer(module, settings)
-        self.prepared, prepared_optimizer = self.accelerator.prepare(module, optimizer)
-        average = AveragedWeights(module, settings.training.average)
-        self.state = TrainingState(module, prepared_optimizer, average)
+        self.group.broadcast(module.state_dict().values())
+        self.accelerator, self.prepared, self.state = prepare(
+            module, settings, self.pairs, self.group
+        )
+        self.steps = Steps(
+            settings,
+            self.pairs,
+            self.state,
+            self.prepared,
+            self.accelerator,
+            self.group,
+            self._progress,
+        )
+
+    def _closed_form(self) -> None:
+        images, seed = self.pairs.inputs.tensor, self.settings.training.seed
+        self.encoder.start(*self.pairs.caption_rows(), images, seed)
 
     def run(self, *, resume: bool = False, stop_after: int | None = None) -> Outcome:
         """Train, or go on training, to the end.
@@ -164,6 +189,10 @@ class Trainer:
         Returns:
             The outcome; nothing but checkpoints and events is written.
         """
+        with self.group.guarded():
+            return self._run(resume, stop_after)
+
+    def _run(self, resume: bool, stop_after: int | None) -> Outcome:
         settings, state = self.settings.training, self.state
         if resume:
             self._restore()
@@ -189,22 +218,21 @@ class Trainer:
         """What comes before the first epoch: captions alone, and where references start."""
         state, device = self.state, self.accelerator.device
         begun = time.monotonic()
-        told = learn_captions(self.encoder, self.pairs, self.settings, device, self._progress)
+        told = self.group.first(
+            lambda: learn_captions(self.encoder, self.pairs, self.settings, device, self._progress)
+        )
         objective = state.module.objective
+        self.group.broadcast(state.module.state_dict().values() if told else [])
         formed = [len(objective.banks) - 1] if told else []
-        start_references(self.encoder, objective, self.pairs, device, captions_only=formed)
+        start_references(
+            self.encoder, objective, self.pairs, device, captions_only=formed, group=self.group
+        )
         state.average.restart(state.module)
         state.seconds += time.monotonic() - begun
 
     def measure(self, steps: int) -> tuple[float, float]:
         """Seconds of one step and of one validation, by doing some; the training is spoilt."""
-        self.prepared.train()
-        batches = list(islice(self.pairs.epoch(0), steps + 1))
-        self._step(batches[0], 0, 0, 1.0)  # the first one warms up
-        begun = time.monotonic()
-        for number, batch in enumerate(batches[1:] or batches, 1):
-            self._step(batch, 0, number, 1.0)
-        each = (time.monotonic() - begun) / max(1, len(batches) - 1)
+        each = self.steps.measure(steps)
         begun = time.monotonic()
         if self.validation is not None:
             self._score()
@@ -217,67 +245,18 @@ class Trainer:
             (encoder.image_height, encoder.image_width) if encoder.kind != "features" else None,
             most_unreadable=self.settings.training.most_unreadable,
             progress=lambda done, total: self._progress("decode", done, total, ""),
+            group=self.group,
         )
         self.skipped += inputs.skipped
         return inputs
 
     def _epoch(self, number: int) -> dict[str, float]:
         """One epoch of steps; returns the mean of each loss."""
-        settings, state = self.settings.training, self.state
-        total = settings.epochs * self.pairs.steps
-        ramp_steps = self.settings.references.ramp_epochs * self.pairs.steps
-        rates = [
-            group.setdefault("initial_lr", group["lr"]) for group in state.optimizer.param_groups
-        ]
         if number > 0:
             self._renew_prototypes()
-        # A module's own chance (dropout) too is a function of (seed, epoch).
-        torch.manual_seed((settings.seed * 1_000_003 + number + 1) % 2**63)
-        self.prepared.train()
-        sums: dict[str, float] = {}
-        begun = time.monotonic()
-        for step, batch in enumerate(self.pairs.epoch(number)):
-            factor = learning_rate_factor(state.step, total, settings.warmup)
-            for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-            losses = self._step(batch, number, step, ramp(state.step, ramp_steps))
-            state.step += 1
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
-            speed = (step + 1) * settings.batch_size / max(time.monotonic() - begun, 1e-9)
-            best = f" val mAP {state.best_map:.1f}" if state.best_map >= 0 else ""
-            note = f"epoch {number + 1} loss {losses['total']:.2f}{best} {speed:,.0f} pairs/s"
-            self._progress("train", state.step, total, note)
-        return {name: value / self.pairs.steps for name, value in sums.items()}
-
-    def _step(self, batch: Batch, epoch: int, step: int, share: float) -> dict[str, float]:
-        device = self.accelerator.device
-        rng = np.random.default_rng((self.settings.training.seed, epoch, step, 1))
-        words = pad(batch.plain, longest=self.settings.encoder.caption_length)
-        texts = self.encoder.text_batch(batch.captions).to(device)
-        with self.accelerator.autocast():
-            losses = self.prepared(
-                texts,
-                batch.images.to(device),
-                batch.objects.to(device),
-                words.to(device),
-                rng,
-                share,
-            )
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not np.isfinite(values["total"]):
-            raise TrainingError(
-                f"the loss became {values['total']} in epoch {epoch + 1}: "
-                "lower training.learning_rate or training.deep_learning_rate"
-            )
-        self.state.optimizer.zero_grad()
-        self.accelerator.backward(losses["total"])
-        self.accelerator.clip_grad_norm_(
-            self.prepared.parameters(), self.settings.training.gradient_clip
-        )
-        self.state.optimizer.step()
-        self.state.average.update(self.state.module)
-        return values
+        losses = self.steps.epoch(number)
+        self.steps.share_statistics()
+        return losses
 
     def _validate(self, losses: dict[str, float], seconds: float) -> dict[str, Any]:
         """Score the averaged weights on validation; keep the best."""
@@ -288,7 +267,7 @@ class Trainer:
             "seconds": round(seconds, 3),
         }
         if self.validation is not None:
-            with self._averaged():
+            with state.average.in_place(state.module):
                 self._renew_prototypes()
                 row |= self._score()
             state.keep_best(row["mAP"])
@@ -299,7 +278,9 @@ class Trainer:
         """Validation mAP of the present weights; sets the parts' shares that are best."""
         if self.validation is None:
             raise TrainingError("this training has no validation objects")
-        share, found = best_share(self.encoder, self.validation, self.accelerator.device)
+        share, found = best_share(
+            self.encoder, self.validation, self.accelerator.device, self.group
+        )
         self.set_deep_share(share)
         return {"mAP": found, "deep_share": share}
 
@@ -317,7 +298,9 @@ class Trainer:
         self._learn_decoder()
         references, grid = self._references(), self.settings.refinement
         device = self.accelerator.device
-        choice, rows, figures = judge(self.encoder, validation, references, grid, device)
+        choice, rows, figures = judge(
+            self.encoder, validation, references, grid, device, self.group
+        )
         objective = state.module.objective
         parts: dict[str, Any] = {
             "encoder": self.encoder,
@@ -339,6 +322,8 @@ class Trainer:
             self.notes,
             figures,
             tuple(self.skipped),
+            round(state.waited / state.stepped, 4) if state.stepped else None,
+            self.group.count,
         )
 
     def _learn_decoder(self) -> None:
@@ -349,22 +334,15 @@ class Trainer:
         references = torch.cat([part.detach() for part in objective.references()], dim=1)
         if objective.decoder is None:
             torch.manual_seed(self.settings.training.seed)
-            decoder = new_decoder(self.settings, len(self.encoder.tokeniser), references.shape[1])
-            objective.decoder = decoder.to(references.device)
-        learn_decoder(objective.decoder, references, self.pairs, self.settings, self._progress)
+            new = new_decoder(self.settings, len(self.encoder.tokeniser), references.shape[1])
+            objective.decoder = new.to(references.device)
+        decoder = objective.decoder
+        self.group.first(
+            lambda: learn_decoder(decoder, references, self.pairs, self.settings, self._progress)
+        )
+        self.group.broadcast(decoder.state_dict().values())
+        decoder.eval()
         self.state.seconds += time.monotonic() - begun
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the trained ones, in evaluation mode."""
-        module = self.state.module
-        present = {k: v.clone() for k, v in module.state_dict().items()}
-        module.load_state_dict(self.state.average.tensors)
-        module.eval()
-        try:
-            yield
-        finally:
-            module.load_state_dict(present)
 
     def _restart_references(self) -> None:
         """After the first epoch of a part from scratch: its means now tell objects apart."""
@@ -374,7 +352,8 @@ class Trainer:
         if not objective.banks or not self.encoder.from_scratch or formed or random:
             return
         number = len(objective.banks) - 1
-        start_references(self.encoder, objective, self.pairs, self.accelerator.device, [number])
+        device = self.accelerator.device
+        start_references(self.encoder, objective, self.pairs, device, [number], group=self.group)
         weight = objective.bank(number).weight
         self.state.average.tensors[f"objective.banks.{number}.weight"].copy_(weight.detach())
         self.state.optimizer.state.pop(weight, None)
@@ -383,11 +362,13 @@ class Trainer:
         """Prototypes of kind ``mean`` become those of the present encoder; it is left in eval."""
         if self.settings.references.kind == "mean":
             objective, device = self.state.module.objective, self.accelerator.device
-            start_references(self.encoder, objective, self.pairs, device)
+            start_references(self.encoder, objective, self.pairs, device, group=self.group)
 
     def _references(self, *, means: bool = True) -> References | None:
         objective, device = self.state.module.objective, self.accelerator.device
-        return read_references(self.encoder, objective, self.pairs, device, means=means)
+        return read_references(
+            self.encoder, objective, self.pairs, device, means=means, group=self.group
+        )
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.training.patience
@@ -400,26 +381,17 @@ class Trainer:
         }
 
     def _save(self) -> None:
-        if self.folder is not None and self.accelerator.is_main_process:
-            facts = {"state": self.state.facts(), "identity": self._identity()}
-            save_checkpoint(self.folder, self.state.tensors(), facts)
+        if self.folder is not None:
+            save_together(self.folder, self.state, self._identity(), self.group)
 
     def _restore(self) -> None:
-        loaded = load_checkpoint(self.folder) if self.folder is not None else None
-        if loaded is None:
-            return
-        tensors, facts = loaded
-        if facts["identity"] != self._identity():
-            raise ConfigError(
-                f"{self.folder} was begun with other settings or data: resume with the same, "
-                "or train into another folder"
-            )
-        self.state.restore(tensors, facts["state"])
+        if self.folder is not None:
+            restore_together(self.folder, self.state, self._identity(), self.group)
 
     @contextmanager
     def _events(self) -> Iterator[Callable[[dict[str, Any]], None]]:
         """A function that writes an epoch's row as TensorBoard events."""
-        if self.folder is None or not self.accelerator.is_main_process:
+        if self.folder is None or not self.group.main:
             yield lambda row: None
             return
         from mmref.training.events import event_log

@@ -12,6 +12,7 @@ from mmref.data.batches import ImageInputs
 from mmref.data.dataset import RetrievalDataset
 from mmref.encoders.base import TrainableEncoder
 from mmref.errors import SplitError, TrainingError
+from mmref.processes.group import Group
 
 BATCH = 512
 
@@ -106,24 +107,43 @@ def train_split(dataset: RetrievalDataset) -> RetrievalDataset:
 
 @torch.no_grad()
 def encode_captions(
-    encoder: TrainableEncoder, captions: Sequence[list[int]], device: torch.device
+    encoder: TrainableEncoder,
+    captions: Sequence[list[int]],
+    device: torch.device,
+    group: Group | None = None,
 ) -> list[Tensor]:
-    """Each part's vectors of token ids, on the CPU, Tensor[n, d_part]."""
-    batches = [
-        encoder.text_parts(encoder.text_batch(captions[k : k + BATCH]).to(device))
-        for k in range(0, len(captions), BATCH)
-    ]
-    return _stacked(batches)
+    """Each part's vectors of token ids, on the CPU, Tensor[n, d_part].
+
+    Args:
+        encoder: in evaluation mode.
+        captions: their token ids.
+        device: where the encoder is.
+        group: the processes that encode them together and all get all vectors.
+    """
+
+    def encode(rows: slice) -> list[Tensor]:
+        return encoder.text_parts(encoder.text_batch(captions[rows]).to(device))
+
+    return (group or Group()).in_blocks(len(captions), BATCH, encoder.part_dimensions, encode)
 
 
 @torch.no_grad()
-def encode_images(encoder: TrainableEncoder, images: Tensor, device: torch.device) -> list[Tensor]:
-    """Each part's vectors of pixels or features, on the CPU, Tensor[n, d_part]."""
-    return _stacked([encoder.image_parts(p.to(device)) for p in torch.split(images, BATCH)])
+def encode_images(
+    encoder: TrainableEncoder, images: Tensor, device: torch.device, group: Group | None = None
+) -> list[Tensor]:
+    """Each part's vectors of pixels or features, on the CPU, Tensor[n, d_part].
 
+    Args:
+        encoder: in evaluation mode.
+        images: as the encoder takes them.
+        device: where the encoder is.
+        group: the processes that encode them together and all get all vectors.
+    """
 
-def _stacked(batches: list[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(part).float().cpu() for part in zip(*batches, strict=True)]
+    def encode(rows: slice) -> list[Tensor]:
+        return encoder.image_parts(images[rows].to(device))
+
+    return (group or Group()).in_blocks(len(images), BATCH, encoder.part_dimensions, encode)
 
 
 def balanced(features: Tensor, objects: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Several processes that train or evaluate together: who is who, what they share, how they end."""
