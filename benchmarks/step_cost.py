@@ -5,8 +5,8 @@ words, as CUHK-PEDES has. *whole* is everything at once: fusion, guidance and th
 beside the encoders; *default* is what the recipe cuhk-pedes does. The steps alternate within one
 process and share one encoder, so that a busy machine slows all alike; the ratio is the median over
 rounds of (variant / base of the same round), of the wall clock and of processor time; on a CPU
-the latter decides. Memory is
-the peak of a process that does two steps, less what it holds before the objective is made.
+the latter decides. Memory is the peak of a process that does two steps, less what it holds before
+the objective is made.
 
     python benchmarks/step_cost.py                 # batch 8, some minutes on a CPU
     python benchmarks/step_cost.py --batch 64      # where there is a GPU

@@ -19,13 +19,22 @@ SEEDS = 3
 
 
 def command(
-    preset: Annotated[
-        Literal["components", "losses", "ambiguity", "refinement", "references"],
-        typer.Option(help="The grid of variants."),
-    ],
     folder: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="A new folder, or one to go on with.")
     ],
+    preset: Annotated[
+        Literal["components", "losses", "ambiguity", "refinement", "references"] | None,
+        typer.Option(help="The grid of variants."),
+    ] = None,
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recipe",
+            metavar="F.yaml",
+            help="Instead of a preset: a variant is a file of settings or a recipe; repeatable, "
+            "the first is what others are compared with.",
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="The data set: a path, or format:path.")
     ] = None,
@@ -86,7 +95,11 @@ def command(
     """
     from mmref.experiments.ablation import run_ablation
 
-    plan = _plan(preset, data, domain, synth, seeds, folds, config, assignments or [], split)
+    plan = _plan(
+        preset, recipes or [], data, domain, synth, seeds, folds, config, assignments or [], split
+    )
+    if jobs is None and any(e.settings.encoder.kind == "clip" for e in plan.grid.entries):
+        jobs = 0  # one after the other, with all cores or the GPU
     for note in plan.grid.notes:
         say(f"note: {note}")
     with progress_bar() as bar:
@@ -114,7 +127,8 @@ def command(
 
 
 def _plan(
-    preset: str,
+    preset: str | None,
+    recipes: list[Path],
     data: str | None,
     domain: str | None,
     synth: str | None,
@@ -133,7 +147,13 @@ def _plan(
         raise UsageError("name a data set by --data, or a domain to draw by --domain")
     if synth is not None and domain is None:
         raise UsageError("--synth says how to draw: it goes with --domain, not with --data")
+    if (preset is None) == (not recipes):
+        raise UsageError("name the variants by --preset, or by --recipe, once for each")
+    if recipes and (domain is not None or config is not None):
+        raise UsageError("--recipe goes with --data, and takes the place of --config")
     values = given_values(assignments)
+    if recipes:
+        return _of_recipes(recipes, str(data), values, seeds, folds, split)
     base = (Settings() if config is None else Settings.from_yaml(config)).with_values(values)
     given = {*values, *keys_of(config)}
 
@@ -144,6 +164,7 @@ def _plan(
     from mmref.training.fitting import fitting_settings
 
     chosen = units(seeds or (1 if folds else SEEDS), folds)
+    assert preset is not None
     if domain is not None:
         drawn = synthetic_settings(domain, synth or "")
         settings = fitting_drawn(drawn, base, given)
@@ -152,6 +173,36 @@ def _plan(
     for note in notes:
         say(f"note: {note}")
     return plan_of(preset, settings, chosen, source=data, split=split)
+
+
+def _of_recipes(
+    recipes: list[Path],
+    data: str,
+    values: dict[str, Any],
+    seeds: int | None,
+    folds: int,
+    split: str | None,
+) -> "Plan":
+    """A variant for each recipe, all on one data set."""
+    from mmref.cli.settings import keys_of
+    from mmref.config import Settings
+
+    read = [Settings.from_yaml(recipe).with_values(values) for recipe in recipes]
+
+    from mmref.data.dataset import RetrievalDataset
+    from mmref.experiments.grid import units
+    from mmref.experiments.presets import recipes_plan
+    from mmref.training.fitting import fitting_settings
+
+    dataset = RetrievalDataset.load(data)
+    named = []
+    for recipe, settings in zip(recipes, read, strict=True):
+        fitted, notes = fitting_settings(dataset, settings, {*values, *keys_of(recipe)})
+        named.append((recipe.stem, fitted))
+        for note in notes:
+            say(f"note: {recipe.stem}: {note}")
+    chosen = units(seeds or (1 if folds else SEEDS), folds)
+    return recipes_plan(named, chosen, source=data, split=split)
 
 
 def _show(results: "Results", json: bool, plot: bool) -> None:

@@ -59,10 +59,23 @@ def command(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"measuring: {what}", completed=done, total=total)
 
-        found = profile(settings, dataset, batch=batch, progress=progress)
+        found = profile(settings, dataset, batch=batch, of=_set_of(config), progress=progress)
     _show(found, err() if json else out())
     if json:
         emit_json(found)
+
+
+def _set_of(config: Path | None) -> str | None:
+    """The published set that a recipe is for, by its name.
+
+    Example:
+        >>> _set_of(Path("recipes/cuhk-pedes-irra.yaml")), _set_of(Path("mine.yaml"))
+        ('cuhk-pedes', None)
+    """
+    from mmref.data.published_counts import PUBLISHED
+
+    stem = "" if config is None else config.stem
+    return next((name for name in PUBLISHED if f"{stem}-".startswith(f"{name}-")), None)
 
 
 def _with_data(
@@ -126,7 +139,7 @@ def _tables(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     gallery, depth = found["gallery"], found["depth"]
     return [
         ("Parameters", [(k, f"{v:,}") for k, v in found["parameters"].items() if v]),
-        ("Operations", [(k, f"{v / 1e9:,.2f} GFLOP") for k, v in found["flops"].items()]),
+        ("Operations", [(k, f"{v / 1e9:,.3g} GFLOP") for k, v in found["flops"].items()]),
         ("Memory of a training", [(k, f"{v / 1e6:,.0f} MB") for k, v in found["memory"].items()]),
         ("Speed", [(k, f"{v:,.1f}") for k, v in rates.items()]),
         ("A training step", [("whole", _time(seconds["step"])), *parts]),

@@ -86,12 +86,14 @@ class Grid:
         entries: the variants.
         task: ``train``, or ``refinement`` for a grid of refinements of each trained model.
         curves: for the preset ``ambiguity``.
+        base: the entry with which the others are compared.
         notes: what to say aloud, such as a variant that was left out.
     """
 
     entries: tuple[Entry, ...]
     task: Task = "train"
     curves: tuple[Curve, ...] = ()
+    base: str = BASE
     notes: tuple[str, ...] = ()
 
 

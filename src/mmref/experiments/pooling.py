@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmref.errors import DataError
-from mmref.experiments.grid import BASE, CONTROL, Plan
+from mmref.experiments.grid import CONTROL, Plan
 from mmref.experiments.scoring import PLAIN, REFINED, Arrays
 from mmref.experiments.stages import STAGES
 from mmref.metrics.bootstrap import intervals, paired_difference, resampled_means
@@ -166,10 +166,10 @@ class Pool:
     def table(self) -> dict[str, dict[str, Any]]:
         """Every row's summary with its differences.
 
-        ``to_base``: to the base objective's cosine; ``to_identity``: to the ID control, ranked in
-        the same way; ``to_control``: to the entry's own control, which has the same stages, or to
-        the ID control where that is not in the grid; ``to_unrefined``: of a refined row to the
-        same model's cosine.
+        ``to_base``: to the base objective's cosine, or the first recipe's; ``to_identity``: to the
+        ID control, ranked in the same way; ``to_control``: to the entry's own control, which has
+        the same stages, or to the ID control where that is not in the grid; ``to_unrefined``: of a
+        refined row to the same model's cosine.
         """
         rows = {row.name: row for row in self.rows()}
         found: dict[str, dict[str, Any]] = {}
@@ -178,7 +178,7 @@ class Pool:
             own = self.plan.entry(row.entry).control
             own = own if (own, PLAIN) in {(r.entry, r.way) for r in rows.values()} else CONTROL
             against = {
-                "to_base": BASE,
+                "to_base": self.plan.grid.base,
                 "to_identity": f"{CONTROL} refined" if refined else CONTROL,
                 "to_control": f"{own} refined" if refined else own,
                 "to_unrefined": row.entry if refined else name,

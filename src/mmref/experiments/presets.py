@@ -3,7 +3,7 @@
 To add one, write a function from a start's settings to a ``Grid`` and name it in ``PRESETS``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmref.config import Settings, dotted_names
@@ -184,3 +184,33 @@ def plan_of(
     """
     drawn = None if drawn is None else fixed_test(drawn)
     return Plan(preset, grid_of(preset, settings, drawn), units, source, drawn, split)
+
+
+def recipes_plan(
+    named: Sequence[tuple[str, Settings]],
+    units: tuple[Unit, ...],
+    *,
+    source: str,
+    split: str | None = None,
+) -> Plan:
+    """A plan with one variant for each recipe; differences are to the first.
+
+    Args:
+        named: the recipes' names and settings.
+        units: seeds or folds.
+        source: the data set.
+        split: the split that is reported; None for test where there is one.
+
+    Raises:
+        ConfigError: names clash, or the recipes do not train equally long.
+
+    Example:
+        >>> from mmref.experiments.grid import units
+        >>> pair = [(name, Settings.from_yaml(name)) for name in ("cub-irra", "cub")]
+        >>> recipes_plan(pair, units(1), source="cub:/data/cub").grid.notes
+        ('to base: to cub-irra, the first recipe',)
+    """
+    entries = tuple(Entry(name, name, settings) for name, settings in named)
+    first = entries[0].name if entries else BASE
+    notes = (f"to base: to {first}, the first recipe",)
+    return Plan("recipes", Grid(entries, base=first, notes=notes), units, source, split=split)

@@ -63,6 +63,7 @@ def profile(
     dataset: RetrievalDataset | None = None,
     *,
     batch: int | None = None,
+    of: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure what a training with these settings costs here, and predict how long it takes.
@@ -72,6 +73,8 @@ def profile(
         dataset: a set whose epoch is predicted beside those of the five published ones.
         batch: pairs that are measured; by default the settings' batch, or fewer where that would
             take long.
+        of: the published set whose objects and captions the step in the tables has; by default
+            the data set, or the first of the five.
         progress: told how far it is.
 
     Returns:
@@ -93,18 +96,19 @@ def profile(
     works = [published_work(name, settings) for name in USUAL]
     if dataset is not None:
         works.insert(0, work_of(dataset, settings))
+    own = published_work(of, settings) if of in USUAL and dataset is None else works[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng():
         say("building the encoder", 0, _PARTS)
-        measured, captions = _encoder(settings, dataset, works[0])
-        step = Step(settings, measured, captions, works[0].objects, 2, device)
+        measured, captions = _encoder(settings, dataset, own)
+        step = Step(settings, measured, captions, own.objects, 2, device)
         step.batch = _measured_batch(step, batch)
         say("towers", 1, _PARTS)
-        costs, facts = _measure(settings, step, works, say)
+        costs, facts = _measure(settings, step, own, works, say)
         say("refinement", 7, _PARTS)
         refinement = _refinement(settings, step)
         memory = _memory(settings, step, facts["parameters"])
-        seconds = _seconds(settings, step, costs, works[0])
+        seconds = _seconds(settings, step, costs, own)
         say("done", _PARTS, _PARTS)
     return {
         "encoder": {
@@ -115,8 +119,8 @@ def profile(
         },
         "batch": costs.batch,
         "measured_batch": costs.measured,
-        "objects": works[0].objects,
-        "of": works[0].name,
+        "objects": own.objects,
+        "of": own.name,
         "precision": "bf16" if step.autocast().__class__ is torch.autocast else "fp32",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -125,7 +129,7 @@ def profile(
         **facts,
         "memory": memory,
         "seconds": seconds,
-        "rates": _rates(costs, works[0]),
+        "rates": _rates(costs, own),
         "refinement": refinement,
         "sets": [prediction(work, settings, costs) for work in works],
         **describe_environment(),
@@ -167,10 +171,10 @@ def _measured_batch(step: Step, asked: int | None) -> int:
 
 
 def _measure(
-    settings: Settings, step: Step, works: list[Work], say: Progress
+    settings: Settings, step: Step, own: Work, works: list[Work], say: Progress
 ) -> tuple[Costs, dict[str, Any]]:
     """All times, and what the calls that warm up tell: parameters and operations."""
-    n, whole_batch, own = step.batch, settings.training.batch_size, works[0]
+    n, whole_batch = step.batch, settings.training.batch_size
     flops: dict[str, float] = {}
     learn: dict[str, int] = {}
     image = _tower(step, "images", step.draw()["images"], flops, learn)
