@@ -71,6 +71,7 @@ def test_equal_scores_are_paged_by_id(model, tmp_path, shallow):
         picture(tmp_path / "pics" / f"{number:02d}.png", 0, "red")
     with opened(model, tmp_path / "pics", tmp_path / "s") as searcher:
         assert ids(pages(searcher, "red", k=4)) == list(range(1, 31))
+        assert searcher.search("red", k=4, auto_cut=True).confidence is not None
 
 
 def test_a_store_that_changes_between_pages(model, tmp_path, shallow):
