@@ -10,6 +10,7 @@ from mmref.cli import main
 from mmref.config import Settings
 from mmref.data.dataset import RetrievalDataset
 from mmref.evaluation import inspection
+from mmref.evaluation.failures import Failures
 from mmref.training.trainer import Trainer
 
 
@@ -109,7 +110,8 @@ def test_json_is_one_document_on_stdout(run, data, run_mmref):
     [
         (["--split", "dev"], 2, "no split 'dev'"),
         (["--object", "nobody"], 1, "no training object"),
-        (["--top", "0"], 2, "--top must be at least 1"),
+        (["--top", "-1"], 2, "--top"),
+        (["--top", "many"], 2, "--top"),
     ],
 )
 def test_what_is_wrong_is_one_line(run, data, run_mmref, words, status, message):
@@ -117,6 +119,28 @@ def test_what_is_wrong_is_one_line(run, data, run_mmref, words, status, message)
     assert found.status == status
     assert message in found.err.splitlines()[-1]
     assert found.out == ""
+
+
+def test_none_of_the_doubtful_captions_may_be_asked_for(run, data, run_mmref):
+    found = run_mmref("inspect", run, "--data", data, "--top", "0")
+    assert found.status == 0, found.err
+    assert "others say" not in found.out
+    assert "captions were compared" in found.out
+
+
+def test_a_sheet_of_an_earlier_inspection_does_not_stay(
+    run, data, tmp_path, run_mmref, monkeypatch
+):
+    words = ("inspect", run, "--data", data, "--out", tmp_path)
+    assert run_mmref(*words).status == 0
+    assert (tmp_path / "failures.png").is_file()
+    monkeypatch.setattr(
+        inspection, "retrieval_failures", lambda *_, **__: Failures(queries=4, failed=0, worst=())
+    )
+    found = run_mmref(*words)
+    assert found.status == 0, found.err
+    assert not (tmp_path / "failures.png").exists()
+    assert "removed the failures.png of an earlier" in " ".join(found.err.split())
 
 
 def test_it_is_a_verb():

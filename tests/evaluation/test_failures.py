@@ -61,6 +61,8 @@ def test_what_was_retrieved_is_marked_and_the_truth_is_named():
         assert not failure.retrieved[0].right
         assert set(failure.truth) == {i for i, o in enumerate(held) if o == failure.object}
         assert order.index(failure.truth[0]) == failure.rank - 1
+        right = float(texts[row] @ images[failure.truth[0]])
+        assert abs(failure.score - right) < 1e-4
 
 
 def test_a_tied_wrong_image_ranks_first():

@@ -8,7 +8,9 @@ from tests.evaluation.told import told
 from mmref.data.dataset import RetrievalDataset, build_table
 from mmref.errors import DataError, ModelError, SplitError
 from mmref.evaluation import inspection
-from mmref.evaluation.inspection import inspect_run
+from mmref.evaluation.doubtful import DoubtfulCaptions, find_doubtful
+from mmref.evaluation.failures import Failure
+from mmref.evaluation.inspection import _suspect, inspect_run
 from mmref.model import References
 
 
@@ -75,6 +77,50 @@ def test_a_run_without_references_shows_the_rest(greys):
     assert found.compared == 32
     with pytest.raises(ModelError, match="without references"):
         inspect_run(Inspected(references=False), greys, "test", objects=["train-1"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_references_that_can_predict_nothing_are_a_remark(greys, monkeypatch):
+    def refuse(*_, **__):
+        raise DataError("not one of these captions holds a word of the training captions")
+
+    monkeypatch.setattr(inspection, "predicted_words", refuse)
+    found = inspect_run(Inspected(), greys, "val", top=0)
+    assert [saying.words for saying in found.sayings] == [None] * 3
+    assert any("predict no words: not one of" in note for note in found.notes)
+    assert found.doubts == ()
+    assert found.compared == 32
+
+
+@pytest.mark.usefixtures("quick")
+def test_objects_compared_in_groups_are_said(greys):
+    texts, _, _ = told(objects=1, captions=120)
+    captions = [[f"n1 {text} {number}" for number, text in enumerate(texts)]]
+    table = build_table([str(greys.image_paths[0])], captions, ["o"], ["train"])
+    found = inspect_run(
+        Inspected(references=False), RetrievalDataset(table, greys.root, "many", "manifest")
+    )
+    assert found.compared == 120
+    assert any("1 objects have more than 48 captions" in note for note in found.notes)
+
+
+def test_a_failure_says_whether_its_caption_is_among_the_most_doubtful_tenth(greys, monkeypatch):
+    texts, names, _ = told()
+    doubtful = find_doubtful(texts, names, visits=2000)
+    doubts = doubtful.top(len(texts))
+    assert doubtful.of(doubts[3].caption, doubts[3].object) == doubts[3]
+    assert doubtful.of("nobody said that", doubts[3].object) is None
+    tenth = int(doubtful.judged.sum()) // 10
+    for doubt in (doubts[0], doubts[tenth - 1], doubts[tenth]):
+        failure = Failure(doubt.caption, doubt.object, 9, 10, (1,), 0.5, ())
+        suspect = _suspect(doubtful, failure, None)
+        assert suspect == (doubt if doubt.rank <= tenth else None)
+    monkeypatch.setattr(inspection, "find_doubtful", lambda *_, **__: doubtful)
+    monkeypatch.setattr(DoubtfulCaptions, "of", lambda *_: doubts[0])
+    found = inspect_run(Inspected(), greys, "train")
+    assert len(found.suspects) == len(found.failures.worst) > 0
+    worst = found.to_dict()["failures"]["worst"][0]
+    assert worst["doubt"]["phrase"] == doubts[0].phrase
 
 
 def test_what_is_wrong_is_said_before_any_work(greys):

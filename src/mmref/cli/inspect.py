@@ -31,7 +31,9 @@ def command(
             "--object", metavar="NAME", help="Show this object's reference; may be repeated."
         ),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="N", help="How many doubtful captions to list.")] = 20,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=0, help="How many doubtful captions to list.")
+    ] = 20,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -50,11 +52,8 @@ def command(
     annotation errors, worst first.
     """
     from mmref.data.dataset import RetrievalDataset
-    from mmref.errors import UsageError
     from mmref.files import require_writable_folder
 
-    if top < 1:
-        raise UsageError(f"--top must be at least 1, not {top}")
     dataset = RetrievalDataset.load(data)
     dataset.split(split)  # a wrong split is said before the model is loaded
     if folder is not None:
@@ -193,27 +192,37 @@ def _write(found: "Inspection", folder: Path) -> None:
             lists = {name: " / ".join(doubt[name] or ()) for name in ("instead", "wrong")}
             writer.writerow({**doubt, **lists})
     written = ["doubtful.csv", "doubtful.json", "references.json"]
+    sheet = folder / "failures.png"
     if found.failures.worst:
-        _sheet(found, folder / "failures.png")
-        written.append("failures.png")
+        _sheet(found, sheet)
+        written.append(sheet.name)
+    elif sheet.is_file():
+        sheet.unlink()  # of an earlier inspection
+        say(f"no failures: removed the {sheet.name} of an earlier inspection")
     say(f"wrote {', '.join(written)} in {folder}")
 
 
 def _sheet(found: "Inspection", path: Path) -> None:
-    from mmref.search.sheet import Row, Tile, contact_sheet
+    from mmref.search.sheet import Row, Tile, contact_sheet, tile_for
 
     def picture(row: int) -> str:
         return found.images[row] if found.paths is None else str(found.paths[row])
 
     rows = []
-    for failure in found.failures.worst:
+    for failure, doubt in zip(found.failures.worst, found.suspects, strict=True):
         tiles = [
             Tile(picture(hit.image), [f"#{place}   {hit.score:.3f}", hit.object], hit.right)
             for place, hit in enumerate(failure.retrieved, start=1)
         ]
         subtitle = (
-            f"{failure.object}: its best image (left) is ranked {failure.rank} of {failure.gallery}"
+            f"{failure.object}, on the left: ranked {failure.rank} of {failure.gallery}, "
+            f"{failure.score:.3f}"
         )
+        if doubt is not None:
+            others = f", others: {doubt.instead[0]}" if doubt.instead else ""
+            subtitle += f"; doubtful caption #{doubt.rank}: {doubt.phrase}{others}"
         rows.append(Row(failure.caption, tiles, picture(failure.truth[0]), subtitle))
-    heading = f"{found.model}: worst failures on {found.dataset}, {found.split}"
-    contact_sheet(rows, path, heading=heading)
+    of = found.failures
+    heading = f"{of.failed} of {of.queries} {found.split} captions fail; the worst {len(rows)}"
+    shown = [picture(hit.image) for one in of.worst for hit in one.retrieved]
+    contact_sheet(rows, path, tile=tile_for(shown), heading=heading)

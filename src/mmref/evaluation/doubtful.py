@@ -45,6 +45,7 @@ _ODDS = 0.1  # that a phrase is wrong, before anything is known
 _WEIGHTS = (2.0, 1.0, 1.0, 1.0)  # of the views: the whole context counts twice
 _FOLDS = 8
 _SHOWN = 3
+_SUPPORTED = 0.5
 _QUOTED = 6  # words of a quotation
 
 
@@ -106,38 +107,45 @@ class DoubtfulCaptions:
     alignment: Alignment | None = None
     grouped: int = 0
 
-    def top(
-        self, count: int, truth: "dict[tuple[str, str], tuple[str, ...]] | None" = None
-    ) -> list[Doubt]:
+    def top(self, count: int, truth: Truth | None = None) -> list[Doubt]:
         """The most doubtful captions, worst first.
 
         Args:
             count: at most so many.
             truth: from :func:`known_errors`.
         """
-        many = Counter(self.objects)
-        found: list[Doubt] = []
-        if self.wording is None or self.alignment is None:
-            return found
+        return [
+            self._doubt(row, rank, truth)
+            for rank, row in enumerate(self._ranked()[:count], start=1)
+        ]
+
+    def of(self, caption: str, name: str, truth: Truth | None = None) -> Doubt | None:
+        """The doubt about one caption of an object; None where there is none."""
+        for rank, row in enumerate(self._ranked(), start=1):
+            if self.captions[row] == caption and self.objects[row] == name:
+                return self._doubt(row, rank, truth)
+        return None
+
+    def _ranked(self) -> list[int]:
+        """Rows of doubted captions, worst first."""
         doubted = np.flatnonzero(self.worst >= 0)
-        best = np.argsort(-self.scores[doubted], kind="stable")[:count]
-        for row in doubted[best].tolist():
-            place = int(self.worst[row])
-            name, text = self.objects[row], self.captions[row]
-            found.append(
-                Doubt(
-                    rank=len(found) + 1,
-                    object=name,
-                    caption=text,
-                    score=round(float(self.scores[row]), 4),
-                    phrase=quotation(self.wording, place),
-                    word=self.wording.vocabulary[self.wording.words[place]],
-                    instead=said_instead(self.wording, self.alignment, place),
-                    captions=many[name],
-                    wrong=truth.get((text, name)) if truth is not None else None,
-                )
-            )
+        found: list[int] = doubted[np.argsort(-self.scores[doubted], kind="stable")].tolist()
         return found
+
+    def _doubt(self, row: int, rank: int, truth: Truth | None) -> Doubt:
+        assert self.wording is not None and self.alignment is not None  # else nothing is doubted
+        place, name, text = int(self.worst[row]), self.objects[row], self.captions[row]
+        return Doubt(
+            rank=rank,
+            object=name,
+            caption=text,
+            score=round(float(self.scores[row]), 4),
+            phrase=quotation(self.wording, place),
+            word=self.wording.vocabulary[self.wording.words[place]],
+            instead=said_instead(self.wording, self.alignment, place),
+            captions=self.objects.count(name),
+            wrong=truth.get((text, name)) if truth is not None else None,
+        )
 
 
 def find_doubtful(
@@ -184,7 +192,8 @@ def find_doubtful(
         return DoubtfulCaptions(texts, names, scores, judged, left_out, worst)
     number = {name: k for k, name in enumerate(dict.fromkeys(names))}
     fold_of = np.random.default_rng(seed).integers(0, min(_FOLDS, len(number)), len(number))
-    folds = np.array([fold_of[number[name]] for name, _ in dict.fromkeys(zip(names, block))])
+    objects_of = dict(zip(block, names, strict=True))
+    folds = np.array([fold_of[number[name]] for name in objects_of.values()])
     alignment, tables = learn_wording(wording, folds, seed=seed)
     evidence = Evidence.of(wording, alignment, tables, folds)
     rows = np.flatnonzero(judged[wording.caption])
@@ -262,7 +271,10 @@ def caption_doubts(
 
 
 def said_instead(wording: Wording, alignment: Alignment, row: int) -> tuple[str, ...]:
-    """What the other captions say in the place of a word, best first: up to three quotations."""
+    """What the other captions say in the place of a word, best first: up to three quotations.
+
+    What has less than half of the support of the first is left out.
+    """
     place, weights = alignment.places[0, row], alignment.weights[0, row]
     support: Counter[str] = Counter()
     best: dict[int, tuple[float, int]] = {}
@@ -273,7 +285,8 @@ def said_instead(wording: Wording, alignment: Alignment, row: int) -> tuple[str,
     for weight, other in best.values():
         support[quotation(wording, other).lower()] += weight  # type: ignore[assignment]
     ranked = sorted(support.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(text for text, _ in ranked[:_SHOWN])
+    least = ranked[0][1] * _SUPPORTED if ranked else 0.0
+    return tuple(text for text, weight in ranked[:_SHOWN] if weight >= least)
 
 
 def quotation(wording: Wording, row: int) -> str:

@@ -34,6 +34,7 @@ class Failure:
         rank: place of the first right image, from 1.
         gallery: images ranked.
         truth: rows of the object's images, the one that scores highest first.
+        score: of the first of these.
         retrieved: the first images, best first.
     """
 
@@ -42,6 +43,7 @@ class Failure:
     rank: int
     gallery: int
     truth: tuple[int, ...]
+    score: float
     retrieved: tuple[Retrieved, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def _failure(
         rank=rank,
         gallery=len(held),
         truth=tuple(truth),
+        score=round(float(scores[truth[0]]), 4),
         retrieved=tuple(
             Retrieved(i, held[i], round(float(scores[i]), 4), held[i] == asked[row]) for i in best
         ),

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from mmref.data.dataset import RetrievalDataset, split_name
-from mmref.errors import SplitError
+from mmref.errors import DataError, SplitError
 from mmref.evaluation.detection import detection
 from mmref.evaluation.doubtful import (
     LEAST_CAPTIONS,
+    MOST_COMPARED,
     Doubt,
     DoubtfulCaptions,
     Truth,
@@ -19,14 +20,20 @@ from mmref.evaluation.doubtful import (
     known_errors,
 )
 from mmref.evaluation.encoding import Progress, encode_images, encode_texts
-from mmref.evaluation.failures import Failures, retrieval_failures
-from mmref.evaluation.sayings import Saying, nearest, predicted_words, reference_numbers
+from mmref.evaluation.failures import Failure, Failures, retrieval_failures
+from mmref.evaluation.sayings import (
+    PredictedWord,
+    Saying,
+    nearest,
+    predicted_words,
+    reference_numbers,
+)
 from mmref.model import MMRef
 
 _NEAREST = 5
 _WORDS = 12
 _OBJECTS = 3
-_FAILURES = 8
+_FAILURES, _SHOWN = 8, 7
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Inspection:
         left_out: captions of objects with too few of them.
         figures: of the whole ranking against known errors, or None where none are known.
         failures: retrieval failures.
+        suspects: for each of the worst failures the doubt about its caption, where that is among
+            the most doubtful tenth; else None.
         paths: image file of each row that failures name; None without files.
         notes: sentences that must be said.
     """
@@ -56,6 +65,7 @@ class Inspection:
     left_out: int
     figures: dict[str, float] | None
     failures: Failures
+    suspects: tuple[Doubt | None, ...]
     paths: tuple[Path, ...] | None
     images: tuple[str, ...]
     notes: tuple[str, ...]
@@ -63,8 +73,9 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, images by their names."""
         worst = []
-        for failure in self.failures.worst:
+        for failure, doubt in zip(self.failures.worst, self.suspects, strict=True):
             plain = failure.to_dict()
+            plain["doubt"] = None if doubt is None else doubt.to_dict()
             plain["truth"] = [self.images[row] for row in failure.truth]
             plain["retrieved"] = [
                 {**hit, "image": self.images[hit["image"]]} for hit in plain["retrieved"]
@@ -107,7 +118,7 @@ def inspect_run(
         dataset: all its splits; the captions of all of them teach how things are said.
         split: whose captions and images are looked at.
         objects: training objects whose references are shown; three spread ones by default.
-        top: doubtful captions to list.
+        top: doubtful captions to list; 0 for none (they are compared all the same).
         seed: of the fit that finds them.
         progress: called with what is done, the number done and the total.
 
@@ -132,7 +143,9 @@ def inspect_run(
     images, rows, skipped = encode_images(model, part, progress)
     texts = encode_texts(model, captions, progress)
     held, names = [part.objects[row] for row in rows], [part.images[row] for row in rows]
-    failures = retrieval_failures(model, texts, images, captions, asked, held, count=_FAILURES)
+    failures = retrieval_failures(
+        model, texts, images, captions, asked, held, count=_FAILURES, shown=_SHOWN
+    )
     notes = list(dataset.notes)
     if skipped:
         first = f"{skipped[0]['path']}: {skipped[0]['reason']}"
@@ -148,16 +161,18 @@ def inspect_run(
     )
     if found.left_out:
         notes.append(_too_few(found, len(set(asked))))
+    if found.grouped:
+        notes.append(
+            f"{found.grouped} objects have more than {MOST_COMPARED} captions: these are dealt at "
+            "random into groups, and each caption is compared with the others of its group."
+        )
     sayings: tuple[Saying, ...] = ()
     if model.references is None:
         notes.append("This run was trained without references: none can be shown.")
     else:
         chosen = list(objects) or _spread(sorted(model.references.objects))
-        words = predicted_words(model, chosen, captions, count=_WORDS, seed=seed)
-        if words is None:
-            notes.append(
-                "This run was trained without reconstruction: references predict no words."
-            )
+        words, remark = _predicted(model, chosen, captions, seed)
+        notes += [remark] if remark else []
         numbers = reference_numbers(model, chosen)
         sayings = tuple(
             Saying(
@@ -178,6 +193,7 @@ def inspect_run(
         left_out=found.left_out,
         figures=known_figures(found, truth) if truth is not None else None,
         failures=failures,
+        suspects=tuple(_suspect(found, one, truth) for one in failures.worst),
         paths=None if part.features_only else tuple(part.image_paths[row] for row in rows),
         images=tuple(names),
         notes=tuple(notes),
@@ -191,6 +207,24 @@ def known_figures(found: DoubtfulCaptions, truth: Truth) -> dict[str, float] | N
         return None
     wrong = [bool(truth.get((found.captions[row], found.objects[row]))) for row in rows.tolist()]
     return detection(found.scores[rows], wrong)
+
+
+def _suspect(found: DoubtfulCaptions, failure: Failure, truth: Truth | None) -> Doubt | None:
+    doubt = found.of(failure.caption, failure.object, truth)
+    return doubt if doubt is not None and 10 * doubt.rank <= int(found.judged.sum()) else None
+
+
+def _predicted(
+    model: MMRef, names: list[str], captions: list[str], seed: int
+) -> tuple[list[tuple[PredictedWord, ...]] | None, str]:
+    """The words of each reference, and what to say where there are none."""
+    try:
+        words = predicted_words(model, names, captions, count=_WORDS, seed=seed)
+    except DataError as error:
+        return None, f"References predict no words: {error}."
+    if words is None:
+        return None, "This run was trained without reconstruction: references predict no words."
+    return words, ""
 
 
 def _too_few(found: DoubtfulCaptions, objects: int) -> str:

@@ -291,10 +291,11 @@ def _translations(
 
 def _near(block: Any) -> npt.NDArray[Any]:
     """Squared cosines of sparse unit rows, [n, n]."""
-    if block.nnz > 40 * block.shape[0]:
-        full = block.toarray()
-        return np.asarray((full @ full.T) ** 2)
-    return np.asarray((block @ block.T).todense()) ** 2
+    used, column = np.unique(block.indices, return_inverse=True)
+    narrow = sp.csr_matrix((block.data, column, block.indptr), shape=(block.shape[0], len(used)))
+    full = narrow.toarray()  # a product of full matrices is the faster by far
+    near: npt.NDArray[Any] = full @ full.T
+    return np.square(near, out=near)
 
 
 def _specialised(
