@@ -12,7 +12,8 @@ from mmref.errors import DataError, PathError, UsageError
 from mmref.evaluation.evaluator import evaluate
 from mmref.experiments import transfer as module
 from mmref.experiments.heat_map import draw_heat_map
-from mmref.experiments.transfer import in_domain, run_transfer
+from mmref.experiments.transfer import run_transfer
+from mmref.experiments.transfer_inputs import in_domain
 from mmref.experiments.transfer_tables import in_words, matrix_sheets, remarks
 from mmref.model import MMRef
 

@@ -17,17 +17,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmref.data.dataset import RetrievalDataset, split_name
+from mmref.data.dataset import split_name
 from mmref.environment import describe_environment
-from mmref.errors import MissingExtraError, MMRefError, PathError, UsageError
+from mmref.errors import MissingExtraError, MMRefError, PathError
 from mmref.evaluation.evaluator import evaluate
-from mmref.evaluation.selection import recorded_selection
 from mmref.evaluation.vectors import TOLERANCE
 from mmref.experiments.heat_map import draw_heat_map
 from mmref.experiments.plots import require_matplotlib
+from mmref.experiments.transfer_inputs import (
+    RunPlace,
+    SplitPlace,
+    find_runs,
+    find_splits,
+    in_domain,
+    load_run,
+)
 from mmref.experiments.transfer_tables import in_words
 from mmref.files import PARTIAL_MARK, atomic_write, require_writable_folder, write_json
-from mmref.model import DESCRIPTION_FILE, MMRef
+from mmref.model import MMRef
 
 FORMAT = 2
 CELLS, RESULTS = "cells", "results"
@@ -35,45 +42,6 @@ RESAMPLES = 2000
 
 Progress = Callable[[float, int, str, str], None]
 """Called with the cells done, of how many, what is at work, and a line to say (or none)."""
-
-
-@dataclass(frozen=True)
-class RunPlace:
-    """A run that may be loaded later.
-
-    Attributes:
-        name: in tables.
-        folder: of the run, or a hub id.
-        digest: of its weights and refinement; empty where it cannot be loaded.
-        record: what training recorded of its choices and data, or None.
-        model: the model or the reason why it cannot be loaded; None until it is needed. Loaded at
-            once where no description tells the digest: a checkpoint that was not trained here.
-    """
-
-    name: str
-    folder: str
-    digest: str
-    record: dict[str, Any] | None
-    model: MMRef | MMRefError | None = None
-
-
-@dataclass(frozen=True)
-class SplitPlace:
-    """A split that is asked.
-
-    Attributes:
-        name: in tables.
-        source: as it was named.
-        dataset: all splits.
-        part: the split; None where there is none.
-        reason: why there is none.
-    """
-
-    name: str
-    source: str
-    dataset: RetrievalDataset
-    part: RetrievalDataset | None
-    reason: str
 
 
 @dataclass
@@ -138,8 +106,8 @@ def run_transfer(
         run_transfer(["runs/a", "runs/b"], ["data/a", "data/b"], "out").values["cells"][0][1]["t2i"]
     """
     say = progress or (lambda *_: None)
-    places = _runs(runs)
-    parts = _splits(sources, split)
+    places = find_runs(runs)
+    parts = find_splits(sources, split)
     folder = _own_folder(Path(out))
     total = len(places) * len(parts)
     asked = {"split": split_name(split), "refine": refine, "resamples": resamples, "seed": seed}
@@ -154,7 +122,7 @@ def run_transfer(
             file = folder / CELLS / f"{_key(run, part, asked)}.json"
             cell = _stored(file) if run.digest and part.part is not None else None
             if cell is None:
-                model = _loaded(run.folder) if model is None and part.part is not None else model
+                model = load_run(run.folder) if model is None and part.part is not None else model
                 cell = _computed(model, run, part, asked, _within(say, done, total, run, part))
                 if cell["reason"] is None:
                     write_json(file, cell)
@@ -177,89 +145,6 @@ def run_transfer(
         except MissingExtraError as error:
             found.notice = f"no heat map: {error}"
     return found
-
-
-def in_domain(record: dict[str, Any] | None, dataset: RetrievalDataset) -> bool:
-    """Whether a run was trained on this data set, by what its training recorded.
-
-    The rows trained on or chosen by are recognised by their fingerprint. Where training held some
-    objects out, by the name and the number of objects instead.
-
-    Args:
-        record: of `mmref.evaluation.selection.recorded_selection`.
-        dataset: all splits.
-
-    Example:
-        >>> in_domain(None, None)
-        False
-    """
-    if record is None or "train" not in dataset.split_names:
-        return False
-    train = dataset.split("train")
-    told = record["train"]
-    known = {train.fingerprint()}
-    if "val" in dataset.split_names:
-        known.add(dataset.split("val").fingerprint())
-    val = record.get("val") or {}
-    if {told.get("fingerprint"), val.get("fingerprint")} & known:
-        return True
-    objects = int(told.get("objects") or 0) + int(val.get("objects") or 0)
-    same_name = told.get("name") == dataset.name
-    return bool(record["held_out"]) and same_name and objects == len(train.object_names)
-
-
-def _runs(runs: Sequence[str | Path]) -> list[RunPlace]:
-    if not runs:
-        raise UsageError("name at least one run")
-    given = [str(run) for run in runs]
-    resolved = [Path(run).resolve() for run in given]
-    if len(set(resolved)) < len(resolved):
-        again = next(g for g, r in zip(given, resolved, strict=True) if resolved.count(r) > 1)
-        raise UsageError(f"the run {again} is named twice")
-    places = []
-    for name, run in zip(
-        _distinct([folder.name for folder in resolved], given), given, strict=True
-    ):
-        digest, model = _digest(Path(run)), None
-        if not digest:
-            model = _loaded(run)
-            digest = model.digest if isinstance(model, MMRef) else ""
-        if isinstance(model, UsageError):
-            raise model
-        places.append(RunPlace(name, run, digest, recorded_selection(Path(run)), model))
-    return places
-
-
-def _digest(folder: Path) -> str:
-    try:
-        found = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        return str(found["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _splits(sources: Sequence[str], split: str) -> list[SplitPlace]:
-    if not sources:
-        raise UsageError("name at least one data set by --data")
-    if len(set(sources)) < len(sources):
-        again = next(source for source in sources if sources.count(source) > 1)
-        raise UsageError(f"the data set {again} is named twice")
-    found = [RetrievalDataset.load(source) for source in sources]
-    names = _distinct([dataset.name for dataset in found], sources)
-    places = []
-    for name, source, dataset in zip(names, sources, found, strict=True):
-        part, reason = None, ""
-        try:
-            part = dataset.split(split)
-        except MMRefError as error:
-            reason = str(error)
-        places.append(SplitPlace(name, source, dataset, part, reason))
-    return places
-
-
-def _distinct(short: Sequence[str], whole: Sequence[str]) -> list[str]:
-    """The short names; the whole ones where two short names are equal."""
-    return [s if short.count(s) == 1 else w for s, w in zip(short, whole, strict=True)]
 
 
 def _own_folder(folder: Path) -> Path:
@@ -285,13 +170,6 @@ def _stored(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return cell if isinstance(cell, dict) and "t2i" in cell else None
-
-
-def _loaded(run: str) -> MMRef | MMRefError:
-    try:
-        return MMRef.from_pretrained(run)
-    except MMRefError as error:
-        return error
 
 
 def _within(
