@@ -2,14 +2,14 @@ import json
 import os
 import shutil
 import sqlite3
-import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from mmref.errors import PathError, StoreError, StoreMismatchError
 from mmref.search.records import Changes, Place, Record, RunIdentity
-from mmref.search.stores import base_files, cache, schema
+from mmref.search.stores import base_files, cache, database, schema
 from mmref.search.stores.base import open_store
 from mmref.search.stores.local import LocalStore
 
@@ -196,11 +196,6 @@ def test_a_batch_is_written_whole_or_not_at_all(folder):
         check(store, vectors(50))
 
 
-def test_a_reader_cannot_write(folder):
-    with open_store(str(folder)) as store, pytest.raises(StoreError, match="for reading"):
-        store.apply(Changes(removed=[1]))
-
-
 def test_another_run_is_refused(folder):
     other = RunIdentity("new", "cd34", "compact", 8, (8, 8), RUN.refinement, "/runs/n")
     with pytest.raises(StoreMismatchError, match=r"mmref index /runs/n IMAGES\.\.\. --store NEW"):
@@ -208,12 +203,6 @@ def test_another_run_is_refused(folder):
     resized = RunIdentity("run", "ab12", "compact", 8, (9, 9), RUN.refinement, "/runs/r")
     with pytest.raises(StoreMismatchError, match="image size"):
         open_store(str(folder), resized)
-
-
-def test_one_writer_at_a_time(folder):
-    with LocalStore(str(folder), RUN), pytest.raises(StoreError, match="another command"):
-        LocalStore(str(folder), RUN)
-    LocalStore(str(folder), RUN).close()
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
@@ -244,10 +233,9 @@ def test_a_database_of_another_program(tmp_path):
 
 
 def test_a_damaged_vector_is_noticed(folder):
-    database = sqlite3.connect(folder / "store.sqlite")
-    database.execute("UPDATE vectors_1 SET vector = x'00' WHERE id = 3")
-    database.commit()
-    database.close()
+    with closing(sqlite3.connect(folder / "store.sqlite")) as opened:
+        opened.execute("UPDATE vectors_1 SET vector = x'00' WHERE id = 3")
+        opened.commit()
     shutil.rmtree(next(folder.glob("cache-*")))
     with open_store(str(folder)) as store, pytest.raises(StoreError, match="wrong length"):
         store.candidates(vectors(1)[0], 3)
@@ -344,6 +332,40 @@ def test_older_databases_are_brought_up_to_date_step_by_step(folder, monkeypatch
         open_store(str(folder))
 
 
+V1 = """
+CREATE TABLE vectors_old AS SELECT * FROM vectors_1;
+DROP TRIGGER items_more; DROP TRIGGER items_less; DROP TABLE totals; DROP TABLE vectors_1;
+ALTER TABLE items ADD COLUMN vector BLOB; ALTER TABLE items ADD COLUMN profile BLOB;
+UPDATE items SET (vector, profile) =
+    (SELECT vector, profile FROM vectors_old o WHERE o.id = items.id);
+DROP TABLE vectors_old;
+DELETE FROM facts WHERE name IN ('edition', 'storage');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("writer", [None, RUN])
+def test_stores_of_the_first_version_open(folder, writer):
+    shutil.rmtree(next(folder.glob("cache-*")))
+    with closing(sqlite3.connect(folder / "store.sqlite")) as opened:
+        opened.executescript(V1)
+    with open_store(str(folder), writer) as store:
+        assert (len(store), store.storage) == (50, "fp32")
+        check(store, vectors(50))
+        assert [p for p in store.verify() if "its profile" in p] == []
+    with open_store(str(folder), RUN) as store:
+        store.apply(Changes(records(vectors(3, seed=1), start=50), removed=[1]))
+        assert len(store) == 52
+
+
+def test_a_store_on_a_read_only_disk_is_opened_as_it_is(folder, monkeypatch):
+    monkeypatch.setattr(database.os, "access", lambda path, mode: False)
+    before = sorted((f.name, f.stat().st_size) for f in folder.iterdir())
+    with open_store(str(folder)) as store:
+        check(store, vectors(50))
+        assert sorted((f.name, f.stat().st_size) for f in folder.iterdir()) == before
+
+
 def test_a_migration_that_fails_changes_nothing(folder, monkeypatch):
     bad = [*schema.MIGRATIONS, ("CREATE TABLE extra (x)", "INSERT INTO nowhere VALUES (1)")]
     monkeypatch.setattr(schema, "MIGRATIONS", bad)
@@ -354,48 +376,9 @@ def test_a_migration_that_fails_changes_nothing(folder, monkeypatch):
         assert asked(store, "SELECT name FROM sqlite_master WHERE name = 'extra'") == []
 
 
-def test_readers_see_whole_generations_while_a_writer_adds(folder):
-    made = vectors(400, seed=4)
-    sizes, errors = [], []
-    done = threading.Event()
-
-    def read():
-        try:
-            with open_store(str(folder)) as store:
-                while not done.is_set():
-                    found = store.candidates(made[0], 1000)
-                    sizes.append(len(found.ids))
-        except Exception as error:
-            errors.append(error)
-
-    readers = [threading.Thread(target=read) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    with LocalStore(str(folder), RUN) as store:
-        for start in range(0, 400, 40):
-            store.apply(Changes(records(made[start : start + 40], start=50 + start)))
-            store._rewrite_cache(at_least=60)
-    done.set()
-    for reader in readers:
-        reader.join()
-    assert errors == []
-    assert set(sizes) <= set(range(50, 451, 40))
-
-
 def test_a_store_without_profiles(tmp_path):
     with LocalStore(str(tmp_path / "s"), RUN) as store:
         store.apply(Changes(records(vectors(5), profile=False)))
         assert store.candidates(vectors(1)[0], 2).profiles == {}
         with pytest.raises(ValueError, match="does not fit"):
             store.apply(Changes(records(vectors(5, seed=1), start=5)))
-
-
-def test_an_empty_store_answers_nothing(tmp_path):
-    with LocalStore(str(tmp_path / "s"), RUN) as store:
-        assert len(store.candidates(vectors(1)[0], 3).ids) == 0
-        store.apply(Changes(records(vectors(2))))
-        store.apply(Changes(removed=[1, 2]))
-        store.finish()
-        assert len(store.candidates(vectors(1)[0], 3).ids) == 0
-    with open_store(str(tmp_path / "s")) as store:
-        assert len(store.candidates(vectors(1)[0], 3).ids) == 0

@@ -7,7 +7,6 @@
 ======================  ===================================================================
 """
 
-import fcntl
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from typing import IO, Any, Self
 import numpy as np
 
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
-from mmref.files import PARTIAL_MARK, require_writable_folder
 from mmref.search.filters import Filter
 from mmref.search.records import (
     Arrays,
@@ -31,12 +29,12 @@ from mmref.search.records import (
 )
 from mmref.search.stores.cache import Cache
 from mmref.search.stores.checks import Checks
-from mmref.search.stores.database import FILE, Database, Session
+from mmref.search.stores.database import Database, Session
+from mmref.search.stores.local_folder import prepare_folder, take_lock
 from mmref.search.stores.local_migration import LocalMigration
 from mmref.search.stores.local_view import LocalView
 from mmref.search.stores.rows import Head, Layout, Rows, encoded_profile, layout_of, values_of
 
-LOCK = "lock"
 _UPSERT = """
 INSERT INTO items (path, size, mtime_ns, metadata, source, digest, generation)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -89,8 +87,8 @@ class LocalStore:
         self.cache = Cache(self.folder)
         try:
             if writer is not None:
-                self._prepare_folder()
-                self._lock = self._take_lock()
+                prepare_folder(self.folder)
+                self._lock = take_lock(self.folder, uri)
             self._database = Database(self.folder, uri, writer is not None)
             if writer is not None:
                 self._introduce(writer, storage or "fp32")
@@ -111,35 +109,6 @@ class LocalStore:
         except BaseException:
             self.close()
             raise
-
-    def _prepare_folder(self) -> None:
-        if self.folder.is_dir():
-            try:
-                names = sorted(entry.name for entry in self.folder.iterdir())
-            except OSError as error:
-                raise PathError(f"cannot read {self.folder}: {error.strerror}") from error
-            own = (FILE, "cache-", PARTIAL_MARK)
-            foreign = [name for name in names if name != LOCK and not name.startswith(own)]
-            if foreign and FILE not in names:
-                raise PathError(
-                    f"{self.folder} is not a store and holds other files ({foreign[0]}): "
-                    "name a new or an empty folder"
-                )
-        require_writable_folder(self.folder)
-
-    def _take_lock(self) -> IO[bytes]:
-        try:
-            handle = (self.folder / LOCK).open("ab")
-        except OSError as error:
-            raise PathError(f"cannot write to {self.folder}: {error.strerror}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            raise StoreError(
-                f"{self._uri} is being written by another command: wait until it ends"
-            ) from None
-        return handle
 
     def _introduce(self, run: RunIdentity, storage: str) -> None:
         """Write the run's identity into a new store."""
