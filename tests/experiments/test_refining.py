@@ -9,13 +9,13 @@ from mmref.experiments.refining import (
     ALL,
     DEPTHS,
     KEPT,
-    _reference_scores,
     points,
     re_scored,
     refine_all,
     unrefined,
 )
 from mmref.model import References, RefinementChoice, make_refiner
+from mmref.references.refinement import reference_scores
 
 GRID = RefinementSettings(forms=("posterior", "linear"), weights=(1.0,), temperatures=(0.1,))
 
@@ -80,5 +80,5 @@ def test_what_is_timed_is_the_similarity(found, form):
         refiner.profiles(texts[:1], "text", exact=True),
     )
     right = refiner.reference_similarity(asked, stored)[0].numpy()
-    scores = _reference_scores(asked.to_arrays(), stored.to_arrays())
+    scores = reference_scores(asked.to_arrays(), stored.to_arrays())
     assert np.allclose(scores, right, atol=1e-5)

@@ -18,7 +18,7 @@ from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
 from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import ranks_from_scores
 from mmref.model import References, RefinementChoice, make_refiner
-from mmref.references.refinement import TEMPERED, Profiles, Refiner
+from mmref.references.refinement import TEMPERED, Profiles, Refiner, reference_scores
 from mmref.training.selection import candidates
 
 ALL = 0  # "all", of entries or of depth
@@ -169,22 +169,12 @@ def microseconds(
         if refiner is not None:
             profile = refiner.profiles(vector[None], "text", exact=True).to_arrays()
             near = {name: values[top] for name, values in arrays.items()}
-            final = scores[top] + refiner.weight * _reference_scores(profile, near)
+            final = scores[top] + refiner.weight * reference_scores(profile, near)
         else:
             final = scores[top]
         np.argsort(-final)
         spent.append(time.perf_counter_ns() - begun)
     return float(np.median(spent)) / 1000
-
-
-def _reference_scores(query: dict[str, np.ndarray], items: dict[str, np.ndarray]) -> np.ndarray:
-    """S_ref of one query's profile and n stored ones, [n]."""
-    if "dense" in items:
-        return np.asarray(items["dense"] @ query["dense"][0])
-    width = 1 + max(int(query["indices"].max()), int(items["indices"].max(initial=0)))
-    spread = np.zeros(width, dtype=np.float32)
-    spread[query["indices"][0]] = query["values"][0]
-    return np.asarray(np.einsum("ij,ij->i", spread[items["indices"]], items["values"]))
 
 
 def _refiner(references: References, point: Point) -> Refiner:

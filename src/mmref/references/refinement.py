@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -225,6 +226,34 @@ class Refiner:
             raise ValueError("these profiles were made by another form of refinement")
         dense = torch.zeros(len(profiles), len(self.references))
         return dense.scatter_(1, profiles.indices.long(), profiles.values.float())
+
+
+def reference_scores(
+    query: Mapping[str, np.ndarray], items: Mapping[str, np.ndarray]
+) -> npt.NDArray[np.float32]:
+    """S_ref of one query and n items from stored profiles, float32 [n].
+
+    The same as ``Refiner.reference_similarity``, without spreading sparse profiles out.
+
+    Args:
+        query: the profile of one query, arrays [1, ...].
+        items: profiles of n items, arrays [n, ...].
+
+    Example:
+        >>> query = {"indices": np.int32([[4, 1]]), "values": np.float16([[0.75, 0.5]])}
+        >>> item = {"indices": np.int32([[1, 4]]), "values": np.float16([[1.0, 0.5]])}
+        >>> reference_scores(query, item).tolist()
+        [0.875]
+    """
+    if "dense" in items:
+        dense: npt.NDArray[np.float32] = np.einsum("ij,j->i", items["dense"], query["dense"][0])
+        return dense
+    length = 1 + max(int(query["indices"].max()), int(items["indices"].max(initial=0)))
+    spread = np.zeros(length, dtype=np.float32)
+    spread[query["indices"][0]] = query["values"][0]
+    values = items["values"].astype(np.float32)
+    sparse: npt.NDArray[np.float32] = np.einsum("ij,ij->i", spread[items["indices"]], values)
+    return sparse
 
 
 def scatter_about(references: Tensor, features: Tensor, objects: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmref.data.images import load_image
 from mmref.errors import PathError, StoreMismatchError, UsageError
+from mmref.references.refinement import reference_scores
 from mmref.search.cursor import Cursor
 from mmref.search.cut import Confidence, Noise, known_share
 from mmref.search.filters import Filter
@@ -20,7 +21,7 @@ from mmref.search.noise import measured_noise, nearness
 from mmref.search.options import Options
 from mmref.search.pages import behind, hits_of, listed
 from mmref.search.query import Query, mixed
-from mmref.search.ranking import Ranking, Scorer, reference_scores
+from mmref.search.ranking import Ranking, Scorer
 from mmref.search.records import Model, RunIdentity, Vector
 from mmref.search.stores.base import VectorStore, View, open_store
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmref.references.refinement import Refiner
+from mmref.references.refinement import Refiner, reference_scores
 from mmref.search.filters import Filter
 from mmref.search.records import Arrays, Vector
 from mmref.search.stores.base import View
@@ -20,32 +20,6 @@ from mmref.search.stores.base import View
 DECIMALS = 6
 _DEEPER = 4
 _END = -2.0  # below every cosine: nothing is behind
-
-
-def reference_scores(query: Arrays, items: Arrays) -> Vector:
-    """S_ref of one query and n items from stored profiles, float32 [n].
-
-    The same as ``Refiner.reference_similarity``, without spreading sparse profiles out.
-
-    Args:
-        query: the profile of one query, arrays [1, ...].
-        items: profiles of n items, arrays [n, ...].
-
-    Example:
-        >>> query = {"indices": np.int32([[4, 1]]), "values": np.float16([[0.75, 0.5]])}
-        >>> item = {"indices": np.int32([[1, 4]]), "values": np.float16([[1.0, 0.5]])}
-        >>> reference_scores(query, item).tolist()
-        [0.875]
-    """
-    if "dense" in items:
-        dense: Vector = np.einsum("ij,j->i", items["dense"], query["dense"][0])
-        return dense
-    length = 1 + max(int(query["indices"].max()), int(items["indices"].max(initial=0)))
-    spread = np.zeros(length, dtype=np.float32)
-    spread[query["indices"][0]] = query["values"][0]
-    values = items["values"].astype(np.float32)
-    sparse: Vector = np.einsum("ij,ij->i", spread[items["indices"]], values)
-    return sparse
 
 
 class Scorer:
