@@ -67,7 +67,7 @@ def command(
             report = encode_anew(
                 model,
                 store,
-                run=run,
+                run=model.path or run,
                 sources=images or (),
                 storage=storage,
                 prune=prune,
@@ -75,7 +75,13 @@ def command(
             )
         else:
             report = index_images(
-                model, images or (), store, run=run, prune=prune, storage=storage, progress=bar
+                model,
+                images or (),
+                store,
+                run=model.path or run,
+                prune=prune,
+                storage=storage,
+                progress=bar,
             )
     for note in report.notes:
         say(f"note: {note}")

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
@@ -12,7 +14,9 @@ from mmref.config import EncoderSettings, Settings
 from mmref.data.images import image_array
 from mmref.data.text import CaptionTokeniser
 from mmref.encoders.base import DualEncoder, build_encoder
+from mmref.encoders.clip import encoder as module
 from mmref.encoders.clip.encoder import ClipEncoder, native_image_size
+from mmref.encoders.clip.tokens import TokenBatch
 from mmref.encoders.clip.towers import pooled
 from mmref.errors import ConfigError, ModelError
 
@@ -263,3 +267,57 @@ def test_a_tokeniser_of_another_checkpoint_is_noticed(folders, tmp_path):
     shutil.copy(folders["siglip"] / "tokenizer.json", mixed / "tokenizer.json")
     with pytest.raises(ModelError, match="they are of two checkpoints"):
         made(mixed)
+
+
+class TestGroups:
+    """Captions of about one length are encoded together; which ones changes nothing."""
+
+    captions = ("red", *CAPTIONS * 3, "a red hat " * 9, "b", "a red hat " * 30)
+
+    @pytest.mark.parametrize("how", ["cut", "split"])
+    def test_they_change_no_vector(self, folders, monkeypatch, how):
+        found = made(folders["clip"], long_captions=how)
+        batch = found.text_batch(found.tokenise(self.captions))
+        with torch.no_grad():
+            wanted = found.encode_text(batch._replace(lengths=()))
+            widths = []
+            found.net.text_model.register_forward_pre_hook(
+                lambda _, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)),
+                with_kwargs=True,
+            )
+            for least in (1, 60, 10**6):
+                monkeypatch.setitem(module.LEAST_TOKENS, "cpu", least)
+                widths.clear()
+                assert torch.allclose(found.encode_text(batch), wanted, atol=1e-6)
+                assert sum(rows for rows, _ in widths) == len(batch.ids)
+                assert [w for _, w in widths] == sorted(w for _, w in widths)
+                assert (len(widths) == 1) == (least == 10**6)
+                assert min(w for _, w in widths) < 77 or least == 10**6
+
+    def test_gradients_are_the_same(self, folders, monkeypatch):
+        found = made(folders["clip"])
+        batch = found.text_batch(found.tokenise(self.captions))
+        weight = found.net.text_model.encoder.layers[0].mlp.fc1.weight
+        gradients = []
+        for least in (1, 10**6):
+            monkeypatch.setitem(module.LEAST_TOKENS, "cpu", least)
+            found.zero_grad()
+            (found.encode_text(batch) ** 3).sum().backward()
+            gradients.append(weight.grad.clone())
+        assert torch.allclose(*gradients, atol=1e-6)
+
+    def test_siglip_has_none(self, folders):
+        found = made(folders["siglip"])
+        batch = found.text_batch(found.tokenise(self.captions))
+        assert batch.groups(1) == [list(range(len(self.captions)))]
+        assert batch.to("cpu").lengths == ()
+
+    @given(st.lists(st.integers(1, 77), max_size=40), st.integers(1, 3000))
+    def test_every_row_is_in_one_group_and_groups_are_worth_it(self, lengths, least):
+        batch = TokenBatch(torch.zeros(len(lengths), 77), None, len(lengths), tuple(lengths))
+        groups = batch.groups(least)
+        assert sorted(row for rows in groups for row in rows) == list(range(len(lengths)))
+        if len(groups) > 1:
+            assert all(len(rows) * max(lengths[r] for r in rows) >= least for rows in groups)
+        flat = [lengths[row] for rows in groups for row in rows]
+        assert flat == sorted(flat)

@@ -38,6 +38,9 @@ from mmref.encoders.clip.towers import (
     vector_length,
 )
 
+# Tokens that a group of captions is worth: a GPU is idle with less (our choice).
+LEAST_TOKENS = {"cpu": 512, "cuda": 16384}
+
 
 class ClipEncoder(nn.Module):
     """Both towers of a checkpoint; the vectors are their projected features.
@@ -233,12 +236,24 @@ class ClipEncoder(nn.Module):
 
     def encode_text(self, batch: TokenBatch) -> Tensor:
         """Captions -> Tensor[n, d], L2-normalised; of several windows their mean's direction."""
-        features = pooled(self.net.get_text_features(input_ids=batch.ids)).float()
-        vectors = F.normalize(features, dim=1)
+        vectors = F.normalize(self._text_features(batch), dim=1)
         if batch.owners is None:
             return vectors
         sums = vectors.new_zeros(batch.captions, vectors.shape[1])
         return F.normalize(sums.index_add(0, batch.owners, vectors), dim=1)
+
+    def _text_features(self, batch: TokenBatch) -> Tensor:
+        """Features of all rows, those of about one length together and trimmed by themselves."""
+        groups = batch.groups(LEAST_TOKENS.get(batch.ids.device.type, LEAST_TOKENS["cpu"]))
+        if len(groups) == 1:
+            return pooled(self.net.get_text_features(input_ids=batch.ids)).float()
+        parts = []
+        for rows in groups:
+            ids = batch.ids[torch.tensor(rows, device=batch.ids.device)]
+            ids = ids[:, : max(batch.lengths[row] for row in rows)]
+            parts.append(pooled(self.net.get_text_features(input_ids=ids)).float())
+        order = torch.tensor([row for rows in groups for row in rows], device=batch.ids.device)
+        return torch.cat(parts)[order.argsort()]
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Pixels of 0..255, Tensor[n, 3, h, w] -> Tensor[n, d], L2-normalised."""

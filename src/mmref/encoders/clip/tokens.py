@@ -35,16 +35,46 @@ class TokenBatch(NamedTuple):
         ids: token ids of all windows, padded, int64 Tensor[w, l].
         owners: the caption of each window, int64 Tensor[w]; None where each has one window.
         captions: n, how many.
+        lengths: tokens of each row where a shorter row may be trimmed; else empty.
     """
 
     ids: Tensor
     owners: Tensor | None
     captions: int
+    lengths: tuple[int, ...] = ()
 
     def to(self, device: Any) -> "TokenBatch":
         """The same on another device."""
         owners = None if self.owners is None else self.owners.to(device)
-        return TokenBatch(self.ids.to(device), owners, self.captions)
+        return TokenBatch(self.ids.to(device), owners, self.captions, self.lengths)
+
+    def groups(self, least: int) -> list[list[int]]:
+        """Rows of about one length together, for each group to be trimmed by itself.
+
+        Args:
+            least: tokens, padding included, that a group is worth: many small ones cost more
+                than they save.
+
+        Returns:
+            Row numbers, the shortest rows first; one group where lengths say nothing.
+
+        Example:
+            >>> batch = TokenBatch(torch.zeros(4, 9), None, 4, (9, 3, 2, 9))
+            >>> batch.groups(6), batch.groups(99)
+            ([[2, 1], [0], [3]], [[2, 1, 0, 3]])
+        """
+        if not self.lengths:
+            return [list(range(len(self.ids)))]
+        order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        found: list[list[int]] = []
+        start = 0
+        for stop in range(1, len(order) + 1):
+            if (stop - start) * self.lengths[order[stop - 1]] >= least:
+                found.append(order[start:stop])
+                start = stop
+        if start < len(order):  # what is left is too little for a group of its own
+            found.append([*(found.pop() if found else []), *order[start:]])
+        return found
 
 
 @dataclass(frozen=True)
@@ -174,7 +204,8 @@ class CheckpointTokeniser:
             place = slice(longest - len(row), None) if rules.padding_left else slice(len(row))
             matrix[number, place] = torch.tensor(row, dtype=torch.int64)
         single = len(rows) == len(captions)
-        return TokenBatch(matrix, None if single else torch.tensor(owners), len(captions))
+        lengths = tuple(map(len, rows)) if rules.trimmed and not rules.padding_left else ()
+        return TokenBatch(matrix, None if single else torch.tensor(owners), len(captions), lengths)
 
     def _row(self, ids: Sequence[int]) -> list[int]:
         return [*self.rules.first, *ids[: self.room], *self.rules.last]
