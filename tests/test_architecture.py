@@ -22,6 +22,7 @@ ROOMS = (
     ("errors",),
     ("files", "environment", "recipes"),
     ("config",),
+    ("processes",),
     ("data",),
     ("metrics",),
     ("encoders",),

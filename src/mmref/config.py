@@ -178,7 +178,7 @@ class TrainingSettings(_Settings):
     """The loop."""
 
     epochs: int = Field(8, ge=0, le=10_000)
-    batch_size: int = Field(128, ge=2)
+    batch_size: int = Field(128, ge=2, description="pairs of a step, of all processes together")
     learning_rate: float = Field(
         1e-4, gt=0, description="of the parts with a closed-form start, and of what is pre-trained"
     )

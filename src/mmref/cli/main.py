@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from mmref._version import __version__
 from mmref.errors import MMRefError
+from mmref.processes.launch import is_silent, require_alone
 
 # Verb -> module that holds a function ``command`` (or a Typer app called ``app``).
 VERBS = (
@@ -141,29 +142,31 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     words = [word for word in words if word != "--debug"]
     _register()
     try:
+        if words[:1] and words[0] in VERBS:
+            require_alone(words[0])
         status = app(args=words, prog_name="mmref", standalone_mode=False)
     except _ClickError as error:
         status = _asked_wrongly(error)
     except MMRefError as error:
         if debug:
             raise
-        _complain(str(error))
+        _complain(str(error), error)
         status = error.exit_status
     except BrokenPipeError:
         sys.stderr.close()
         status = 1
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _complain("interrupted", error)
         status = 130
     except Exception as error:
         if debug:
             raise
         _complain(
             f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} "
-            "(run again with --debug for the traceback, and please report it)"
+            "(run again with --debug for the traceback, and please report it)",
+            error,
         )
         status = 1
-    if status == 130:
-        _complain("interrupted")
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -174,12 +177,17 @@ def _asked_wrongly(error: Any) -> int:
         return 2
     path = error.ctx.command_path if getattr(error, "ctx", None) else "mmref"
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    _complain(f"{message[:1].lower()}{message[1:]}: see {path} --help")
+    _complain(f"{message[:1].lower()}{message[1:]}: see {path} --help", error)
     return int(error.exit_code)
 
 
-def _complain(message: str) -> None:
-    """One line; a message that points at a spot of the input (a caret) keeps its lines."""
+def _complain(message: str, error: BaseException) -> None:
+    """One line; a message that points at a spot of the input (a caret) keeps its lines.
+
+    Of several processes one speaks.
+    """
+    if is_silent(error):
+        return
     line, pointer = message, ""
     if message.endswith("^") and message.count("\n") == 2:
         line, _, pointer = message.partition("\n")

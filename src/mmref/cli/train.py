@@ -47,25 +47,37 @@ def command(
 
     Learns from the train split, chooses the epoch and the refinement on the val split (or on
     training objects held out for that), and writes model, figures and a model card. An
-    interrupted run goes on with --resume as if nothing had happened.
+    interrupted run goes on with --resume as if nothing had happened. On several GPUs:
+    accelerate launch --num_processes 2 -m mmref train ...
     """
     from mmref.config import Settings
     from mmref.data.dataset import RetrievalDataset
     from mmref.data.readers import with_split_file
+    from mmref.processes.launch import place, together
 
-    values = given_values(assignments or [])
-    values = values if encoder is None else {"encoder.kind": encoder} | values
-    base = Settings() if config is None else Settings.from_yaml(config)
-    base.with_values(values)  # a wrong key is said before anything is read
-    _refuse_full(Path(run), resume)
+    folder = Path(run)
+    with together("training", "go on with --resume"):
+        values = given_values(assignments or [])
+        values = values if encoder is None else {"encoder.kind": encoder} | values
+        base = Settings() if config is None else Settings.from_yaml(config)
+        base.with_values(values)  # a wrong key is said before anything is read
+        if place().rank > 0:  # rank 0 chooses, writes and speaks for all
+            _take_part(RetrievalDataset.load(with_split_file(data, splits)), folder, resume)
+            return
+        _refuse_full(folder, resume)
+        data = with_split_file(data, splits)
+        dataset = RetrievalDataset.load(data)
+        settings, notes = _settings(dataset, folder, base, config, values, resume)
+        for note in [*dataset.notes, *notes]:
+            say(f"note: {note}")
+        _train(dataset, folder, settings, resume)
+    _show(dataset, folder, run, data)
 
-    data = with_split_file(data, splits)
-    dataset = RetrievalDataset.load(data)
-    settings, notes = _settings(dataset, Path(run), base, config, values, resume)
-    for note in [*dataset.notes, *notes]:
-        say(f"note: {note}")
-    _train(dataset, Path(run), settings, resume)
-    _show(dataset, Path(run), run, data)
+
+def _take_part(dataset: "RetrievalDataset", folder: Path, resume: bool) -> None:
+    from mmref.training.trainer import train
+
+    train(dataset, folder, resume=resume)
 
 
 def _refuse_full(folder: Path, resume: bool) -> None:

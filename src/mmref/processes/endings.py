@@ -156,9 +156,8 @@ class Endings:
 
 
 def silence(error: BaseException, told: bool) -> None:
-    """Mark an exception as told by another process, so that the command line says nothing."""
-    if told:
-        error.elsewhere = True  # type: ignore[attr-defined]
+    """Mark an exception as told by another process or not: the command line is silent if so."""
+    error.elsewhere = told  # type: ignore[attr-defined]
 
 
 def is_broken(error: BaseException) -> bool:

@@ -1,12 +1,13 @@
 """What a launcher (torchrun, accelerate launch) told this process; loads no torch."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mmref.errors import UsageError
 
-ALONE_HINT = "start it without torchrun or accelerate launch"
+TOGETHER = ("train", "evaluate")  # the verbs that several processes may do
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,48 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 
 
 def require_alone(verb: str) -> None:
-    """Refuse what cannot be done by several processes.
+    """Refuse a verb that several processes cannot do together.
 
     Raises:
         UsageError: a launcher started several.
+
+    Example:
+        >>> require_alone("index")
     """
     count = place().count
-    if count > 1:
-        raise UsageError(f"mmref {verb} is one process, not {count}: {ALONE_HINT}")
+    if count > 1 and verb not in TOGETHER:
+        raise UsageError(
+            f"mmref {verb} is one process, not {count}: start it without torchrun and accelerate"
+        )
+
+
+@contextmanager
+def together(work: str, advice: str) -> Iterator[None]:
+    """A block that fails in all processes when it fails in one; torch loads if there are several.
+
+    Args:
+        work: "training" or "evaluation", for the message about a process that was killed.
+        advice: what to do then.
+
+    Example:
+        >>> with together("training", "go on with --resume"):
+        ...     place().count
+        1
+    """
+    if place().count == 1:
+        yield
+        return
+    from mmref.processes.group import join
+
+    with join().guarded(work, advice):
+        yield
+
+
+def is_silent(error: BaseException) -> bool:
+    """Whether another process tells of an error: rank 0 where none has said so.
+
+    Example:
+        >>> is_silent(ValueError())
+        False
+    """
+    return bool(getattr(error, "elsewhere", place().rank > 0))

@@ -1,5 +1,7 @@
 """A module and its optimiser, put where they are trained, by one process or several."""
 
+import warnings
+
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -54,7 +56,10 @@ def prepare(
         accelerator.ddp_handler = DistributedDataParallelKwargs(
             broadcast_buffers=False, find_unused_parameters=idle
         )
-    prepared, prepared_optimizer = accelerator.prepare(module, optimizer)
+    with warnings.catch_warnings():
+        # Newer torch has another name for it, which accelerate does not know yet.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers`", category=FutureWarning)
+        prepared, prepared_optimizer = accelerator.prepare(module, optimizer)
     average = AveragedWeights(module, settings.training.average)
     return accelerator, prepared, TrainingState(module, prepared_optimizer, average)
 
