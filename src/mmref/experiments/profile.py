@@ -8,6 +8,7 @@ The time of a step is predicted as towers + losses + update + drawing the batch,
 measured step takes longer (or shorter) than the sum of its measured parts.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -193,13 +194,21 @@ def _measure(
     if n != whole_batch:
         small = objective_seconds(settings, step, own.objects, n)
     say("a whole step", 4, _PARTS)
-    whole = seconds_of(step.whole, warm=lambda: flops.update({"pair": flops_of(step.whole) / n}))
+    # Beside a GPU the next batches are drawn while it works; a CPU does both.
+    ahead = min(4, (os.cpu_count() or 2) - 1) if step.device.type == "cuda" else 0
+    drawn = step.draw() if ahead else None
+    whole = seconds_of(
+        lambda: step.whole(drawn),
+        warm=lambda: flops.update({"pair": flops_of(lambda: step.whole(drawn)) / n}),
+    )
     update = seconds_of(step.update)  # the last step's gradients are still there
     step.clear()
     each = reference_update_seconds(step, own.objects) / own.objects
     update = max(0.0, update - each * own.objects)
     told = between(text, own.words).train
-    parts = n * (image.train + told + draw) + small + update + each * own.objects
+    parts = (
+        n * (image.train + told + (0.0 if ahead else draw)) + small + update + each * own.objects
+    )
     say("decoding and ranking", 5, _PARTS)
     costs = Costs(
         whole_batch,
@@ -207,6 +216,7 @@ def _measure(
         image,
         text,
         draw,
+        ahead,
         update,
         each,
         losses,

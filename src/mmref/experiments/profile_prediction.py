@@ -34,6 +34,7 @@ class Costs:
         image: the image tower.
         text: the text tower, by mean words of a caption, at two lengths or one.
         draw: seconds to draw one pair.
+        ahead: threads that draw batches while a GPU works; 0 where one CPU does both.
         update: seconds of clipping, optimiser and averages without references.
         references: the same for one reference.
         losses: seconds of all losses of a batch, by number of objects.
@@ -50,6 +51,7 @@ class Costs:
     image: Towers
     text: dict[float, Towers]
     draw: float
+    ahead: int
     update: float
     references: float
     losses: dict[int, float]
@@ -85,13 +87,16 @@ def between(ends: Mapping[float, Towers], words: float) -> Towers:
 def step_parts(work: Work, costs: Costs) -> dict[str, float]:
     """Predicted seconds of the parts of one step on a set."""
     factor = costs.share * costs.batch
-    return {
+    parts = {
         "image tower": factor * costs.image.train,
         "text tower": factor * costs.tower_of(work.words).train,
-        "drawing the batch": factor * costs.draw,
         "losses": costs.share * costs.losses[work.objects],
         "update": costs.share * (costs.update + costs.references * work.objects),
     }
+    if costs.ahead:
+        late = costs.batch * costs.draw / costs.ahead - sum(parts.values())
+        return parts | {"waiting for the batch": max(0.0, late)}
+    return parts | {"drawing the batch": factor * costs.draw}
 
 
 def prediction(work: Work, settings: Settings, costs: Costs) -> dict[str, Any]:
