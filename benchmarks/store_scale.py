@@ -106,6 +106,12 @@ def fill(uri: str, model: Model, images: int, storage: str) -> dict[str, float]:
     return {"write_s": written - begun, "index_s": time.perf_counter() - written}
 
 
+def _chunks(file: Path) -> Iterator[int]:
+    with file.open("rb", buffering=0) as opened:
+        while part := opened.read(1 << 22):
+            yield len(part)
+
+
 class Taken(float):
     """Seconds by the clock, and those in which this thread worked.
 
@@ -292,6 +298,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             print(report["index"], flush=True)
         others = peers(options.peers.split(",") if options.peers else [], images, dimension,
                        lists, work)  # fmt: skip
+        file = next(Path(uri).glob("cache-*")) / "vectors.npy"
+        report["cold"] = percentiles([timed(lambda q=q: searcher.search_vector(q))[0] for q in far])
+        time.sleep(2)  # the store reads its vectors ahead, and so do its peers
+        sum(_chunks(file))
         for query in near[:50]:
             searcher.search_vector(query, refine=False)
             for ask, _ in others.values():
@@ -329,7 +339,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         report["refined_ratio"] = round(
             report["refined"]["p50_ms"] / report["unrefined"]["p50_ms"], 3
         )
-        report |= filtered(searcher, near[:300], images)
+        report |= filtered(searcher, near[:150], images)
     report["peers_build_s"] = {name: round(seconds, 1) for name, (_, seconds) in others.items()}
     del others
     gc.collect()

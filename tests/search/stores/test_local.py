@@ -2,12 +2,13 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 
 import numpy as np
 import pytest
 
-from mmref.errors import PathError, StoreError, StoreMismatchError
+from mmref.errors import PathError, StoreError
 from mmref.search.records import Changes, Place, Record, RunIdentity
 from mmref.search.stores import base_files, cache, database, schema
 from mmref.search.stores.base import open_store
@@ -196,15 +197,6 @@ def test_a_batch_is_written_whole_or_not_at_all(folder):
         check(store, vectors(50))
 
 
-def test_another_run_is_refused(folder):
-    other = RunIdentity("new", "cd34", "compact", 8, (8, 8), RUN.refinement, "/runs/n")
-    with pytest.raises(StoreMismatchError, match=r"mmref index /runs/n IMAGES\.\.\. --store NEW"):
-        open_store(str(folder), other)
-    resized = RunIdentity("run", "ab12", "compact", 8, (9, 9), RUN.refinement, "/runs/r")
-    with pytest.raises(StoreMismatchError, match="image size"):
-        open_store(str(folder), resized)
-
-
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
 def test_a_truncated_database_is_named_damaged(folder, keep):
     file = folder / "store.sqlite"
@@ -382,3 +374,23 @@ def test_a_store_without_profiles(tmp_path):
         assert store.candidates(vectors(1)[0], 2).profiles == {}
         with pytest.raises(ValueError, match="does not fit"):
             store.apply(Changes(records(vectors(5, seed=1), start=5)))
+
+
+def test_vectors_of_a_large_store_are_read_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(base_files, "EXACT_ROWS", 900)
+    monkeypatch.setattr(cache, "_WARM_AFTER", 0)
+    read = threading.Event()
+    ahead = cache.Cache._read_ahead
+
+    def noted(self, file):
+        ahead(self, file)
+        read.set()
+
+    monkeypatch.setattr(cache.Cache, "_read_ahead", noted)
+    with LocalStore(str(tmp_path / "s"), RUN) as store:
+        store.apply(Changes(records(vectors(1000))))
+        store.finish()
+        assert not read.is_set()
+        check(store, vectors(1000))
+        assert read.wait(10)
+        assert store.cache._warmed is store.cache._open[0].base

@@ -5,6 +5,7 @@ a temporary folder for themselves, so a cache can be deleted or damaged without 
 """
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -23,6 +24,8 @@ PREFIX = "cache-"
 STALE_ROWS = 4096
 STALE_SHARE = 0.05
 _CHECKED_ROWS = 16
+_WARM_AFTER = 1.0  # seconds
+_WARM_BYTES = 1 << 22
 _logger = logging.getLogger("mmref")
 
 
@@ -42,6 +45,8 @@ class Cache:
         self._guard = threading.RLock()
         # The newest snapshot, and the last one over the base before: views may still be older.
         self._open: list[Snapshot] = []
+        self._warmed: Base | None = None
+        self._closed = threading.Event()
 
     def snapshot(self, rows: Rows, may_restart: bool = False) -> Snapshot:
         """All vectors of the generation that is read; cheap when nothing has changed.
@@ -116,14 +121,37 @@ class Cache:
             write_base(partial, head, len(rows), rows.blocks(), earlier)
         return read_base(target, head)
 
+    def warm(self, base: Base) -> None:
+        """Read the vectors of a large base ahead, in the background, once.
+
+        They are scored from the disk's cache: a search among rows that were never read waits for
+        the disk some hundred times. It begins after a moment, so a lone search is not hindered,
+        and only where the file takes no more than half of the memory.
+        """
+        if base is self._warmed or base.codes is None or base.folder.parent != self.folder:
+            return
+        self._warmed = base
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if base.packed.nbytes <= memory // 2:
+            file = base.folder / "vectors.npy"
+            threading.Thread(target=self._read_ahead, args=(file,), daemon=True).start()
+
+    def _read_ahead(self, file: Path) -> None:
+        with suppress(OSError), file.open("rb", buffering=0) as opened:
+            while not self._closed.wait(_WARM_AFTER if opened.tell() == 0 else 0):
+                if not opened.read(_WARM_BYTES):
+                    return
+
     def close(self) -> None:
         """Let go of the mapped files."""
+        self._closed.set()
         with self._guard:
             self._open = []
 
     def forget(self) -> None:
         """Delete the cache folders; the caller holds the store's lock."""
-        self.close()
+        with self._guard:
+            self._open = []
         for entry in self.folder.glob(f"{PREFIX}*"):
             shutil.rmtree(entry, ignore_errors=True)
 

@@ -79,6 +79,7 @@ class LocalView:
                 self._restart()
                 self._snapshot = self._cache.snapshot(self._rows)
         self._read = True
+        self._cache.warm(self._snapshot.base)
         return self._snapshot
 
     def _restart(self) -> None:
