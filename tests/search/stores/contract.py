@@ -6,6 +6,7 @@ gives the address of a store that is not there yet.
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,6 +223,8 @@ class StoreContract:
         fill(uri)
         with pytest.raises(StoreMismatchError, match=r"mmref index /runs/n .*--reencode"):
             open_store(uri, NEXT)
+        with pytest.raises(StoreMismatchError, match="image size"):
+            open_store(uri, replace(RUN, image_size=(9, 9)))
 
     def test_there_is_no_store_yet(self, uri):
         with pytest.raises(PathError):
