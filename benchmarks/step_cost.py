@@ -47,7 +47,7 @@ def settings_of(variant: str, precision: str) -> Settings:
 
 def encoder(precision: str) -> tuple[Measured, list[str]]:
     settings = settings_of("default", precision)
-    work = published_work(SET, settings)
+    work = published_work(SET)
     captions = made_captions(work.words * 1.2, 256)
     size = (16, 3, settings.encoder.image_height, settings.encoder.image_width)
     images = torch.randint(0, 256, size, dtype=torch.uint8)
@@ -60,7 +60,7 @@ def device() -> torch.device:
 
 def step_of(variant: str, made: tuple[Measured, list[str]], batch: int, precision: str) -> Step:
     settings = settings_of(variant, precision)
-    objects = published_work(SET, settings).objects
+    objects = published_work(SET).objects
     return Step(settings, made[0], made[1], objects, batch, device())
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     ratio = whole["to_base" if torch.cuda.is_available() else "processor_to_base"]
     result = {
         "shape": "CLIP ViT-B/16, 384 x 128, weights at random",
-        "objects": published_work(SET, settings_of("base", args.precision)).objects,
+        "objects": published_work(SET).objects,
         "batch": args.batch,
         "rounds": args.rounds,
         "precision": args.precision,

@@ -95,18 +95,18 @@ def step_of(settings, objects=6, batch=4, count=12):
 
 class TestWork:
     def test_published_sizes(self):
-        work = published_work("cuhk-pedes", Settings())
+        work = published_work("cuhk-pedes")
         assert (work.objects, work.images, work.pairs) == (11_003, 34_054, 68_126)
         assert (work.val, work.test) == ((3_078, 6_158), (3_074, 6_156))
         assert work.steps(64) == 1065
-        birds = published_work("cub", Settings())
+        birds = published_work("cub")
         assert birds.pairs + birds.val[1] == 88_550  # ten captions a picture
         assert birds.test == (2_933, 29_330)
 
     def test_a_share_is_held_out_without_val(self):
-        few = Settings.from_yaml("icfg-pedes")
-        assert published_work("icfg-pedes", few).objects == 3_102 - 155
-        assert published_work("rstpreid", few).objects == 3_701
+        assert published_work("icfg-pedes").objects == 3_102 - 155
+        assert published_work("cub").objects == 150 - 15
+        assert published_work("rstpreid").objects == 3_701
 
     def test_a_set_on_disk_is_counted_as_a_training_counts(self, tmp_path):
         dataset = RetrievalDataset.load(sets.write_set(tmp_path))

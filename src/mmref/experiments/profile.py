@@ -94,10 +94,10 @@ def profile(
         ['CUHK-PEDES', 'ICFG-PEDES']
     """
     say = progress or (lambda *_: None)
-    works = [published_work(name, settings) for name in USUAL]
+    works = [published_work(name) for name in USUAL]
     if dataset is not None:
         works.insert(0, work_of(dataset, settings))
-    own = published_work(of, settings) if of in USUAL and dataset is None else works[0]
+    own = published_work(of) if of in USUAL and dataset is None else works[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng():
         say("building the encoder", 0, _PARTS)
