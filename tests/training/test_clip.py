@@ -173,6 +173,8 @@ def test_long_captions_are_told(folders, pictures, tmp_path):
     dataset = type(pictures)(changed, pictures.root, "long", "manifest")
     trainer = Trainer(dataset, settings(folders["clip"]))
     assert trainer.notes[-1].startswith("1 of 13 captions are longer than the text tower's 77")
+    found = evaluate(MMRef.from_pretrained(folders["clip"]), dataset, "train", bootstrap=0)
+    assert any("captions are longer than the text tower's 77 tokens" in n for n in found.notes)
 
 
 def test_what_cannot_be_is_said_at_once(folders, pictures, tmp_path):
