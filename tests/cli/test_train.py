@@ -180,9 +180,9 @@ class KilledError(BaseException):
 
 def killed(run_mmref, monkeypatch, data, run, *words):
     """Train; a kill comes after the second epoch's checkpoint."""
-    from mmref.training import trainer
+    from mmref.training import resumption
 
-    save, count = trainer.save_checkpoint, [0]
+    save, count = resumption.save_checkpoint, [0]
 
     def saving(*parts):
         save(*parts)
@@ -190,10 +190,10 @@ def killed(run_mmref, monkeypatch, data, run, *words):
         if count[0] == 2:
             raise KilledError
 
-    monkeypatch.setattr(trainer, "save_checkpoint", saving)
+    monkeypatch.setattr(resumption, "save_checkpoint", saving)
     with pytest.raises(KilledError):
         run_mmref("train", "--data", data, *QUICK, *words, "--out", run)
-    monkeypatch.setattr(trainer, "save_checkpoint", save)
+    monkeypatch.setattr(resumption, "save_checkpoint", save)
 
 
 def test_a_run_is_resumed_with_its_own_settings(run_mmref, data, tmp_path, monkeypatch):

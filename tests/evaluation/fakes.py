@@ -12,7 +12,7 @@ OBJECTS = 8
 class FakeModel:
     """Caption "n3 of ..." and a grey image of level 3 both stand near axis 3."""
 
-    id, digest = "fake-000000000000", "0" * 64
+    id, digest, dimension = "fake-000000000000", "0" * 64, OBJECTS
 
     def __init__(self, kind="compact", refiner=None, noise=0.8):
         self.kind, self.refiner, self.noise = kind, refiner, noise

@@ -23,6 +23,8 @@ from mmref.cli.main import run
 from mmref.config import Settings
 from mmref.data.dataset import RetrievalDataset
 from mmref.data.shared_pixels import load_together
+from mmref.evaluation import encoding
+from mmref.model import MMRef
 from mmref.processes.group import join
 from mmref.processes.shares import gather_rows
 from mmref.training.initialise import read_references
@@ -145,6 +147,30 @@ def states(folder):
     return seen
 
 
+def evaluation(folder, group):
+    """The vectors of the finished run's val split, one picture of which cannot be read."""
+    model, seen = MMRef.from_pretrained(folder / "whole" / "run"), {}
+    encoding._BATCH = 3  # several blocks
+    for name in ("features", "pixels"):
+        if name == "pixels":
+            data = RetrievalDataset.load(folder / "pixels")
+            values = {"training.epochs": 0, "references.caption_epochs": 0}
+            trainer = Trainer(data, small("compact").with_values(values))
+            model = MMRef(trainer.encoder.eval(), trainer.settings)
+            data = RetrievalDataset.load(folder / "damaged")
+        else:
+            data = RetrievalDataset.load(folder / "features")
+        found = encoding.encode_split(model, data, "val", group=group)
+        seen[name] = [found.texts.tolist(), found.images.tolist(), found.held, found.rows]
+        seen[name].append([Path(one["path"]).name for one in found.skipped])
+    options = ["--data", str(folder / "features"), "--json", str(folder / "report.json")]
+    try:
+        run(["evaluate", str(folder / "whole" / "run"), *options])
+    except SystemExit as left:
+        seen["status"] = left.code
+    return seen
+
+
 def refusal(folder):
     """The exit status of a command that is wrong for all, and what this process says of it."""
     words = ["train", "--data", str(folder / "features"), "--out", str(folder / "whole" / "run")]
@@ -173,6 +199,7 @@ def main(folder):
     settings = Settings.from_yaml(folder / "settings.yaml")
     data = RetrievalDataset.load(folder / "features")
     out["whole"] = train(data, folder / "whole" / "run", settings).digest
+    out["evaluation"] = evaluation(folder, group)
     out["refusal"] = refusal(folder)  # the last one: nothing goes on behind an error
     (folder / f"{group.rank}.json").write_text(json.dumps(out))
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mmref.data.dataset import RetrievalDataset
+from mmref.processes.group import Group
 from mmref.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from mmref.training.run_folder import is_finished
 from mmref.training.trainer import train
@@ -60,6 +61,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_set(folder / "features")
     write_set(folder / "pixels", pixels=True)
+    shutil.copytree(folder / "pixels", folder / "damaged")
+    (folder / "damaged" / "09_1.png").write_bytes(b"bad")
     (folder / "settings.yaml").write_text(small(training__epochs=EPOCHS).to_yaml())
     (folder / "tmp").mkdir()
     return folder
@@ -116,6 +119,20 @@ def test_processes_agree_bit_for_bit(told):
     for case in ranks.CASES:
         assert first[f"step {case}"] == second[f"step {case}"]
     assert first["whole"] == second["whole"]
+
+
+def test_evaluation_is_that_of_one_process(told, folder, monkeypatch):
+    written = json.loads((folder / "report.json").read_text())
+    monkeypatch.setattr(ranks.encoding, "_BATCH", 3)
+    alone = ranks.evaluation(folder, Group())
+    for out in told:
+        assert out["evaluation"] == json.loads(json.dumps(alone))
+    assert alone["status"] == 0
+    assert alone["pixels"][4] == ["09_1.png"]
+    again = json.loads((folder / "report.json").read_text())
+    assert {k: written[k] for k in ("t2i", "ci95", "gallery")} == {
+        k: again[k] for k in ("t2i", "ci95", "gallery")
+    }
 
 
 def test_a_wrong_command_ends_both_and_is_said_once(told, folder):

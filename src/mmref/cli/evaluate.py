@@ -1,11 +1,15 @@
 """``mmref evaluate``: a run on a split of a data set."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mmref.cli.console import STDOUT, emit_json, err, out, progress_bar, say
+
+if TYPE_CHECKING:
+    from mmref.data.dataset import RetrievalDataset
+    from mmref.evaluation.report import Report
 
 EPILOG = "Example: mmref evaluate runs/flags --data data/flags --i2t --json report.json"
 
@@ -48,32 +52,16 @@ def command(
     """Evaluate a run: R@1, R@5, R@10, mAP and mINP with intervals."""
     from mmref.data.dataset import RetrievalDataset
     from mmref.data.readers import with_split_file
+    from mmref.processes.launch import place, together
 
-    dataset = RetrievalDataset.load(with_split_file(data, splits))
-    dataset.split(split)  # a wrong split is said before the model is loaded
-
-    from mmref.evaluation.evaluator import evaluate
-    from mmref.model import MMRef
-
-    model = MMRef.from_pretrained(run).to("auto")
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"encoding {what}", total=total, note="")
-            bar.update(tasks[what], completed=done)
-
-        report = evaluate(
-            model,
-            dataset,
-            split,
-            refine=not no_refine,
-            i2t=i2t,
-            controls=controls,
-            ties=ties,
-            progress=progress,
-        )
+    with together("evaluation", "start it again"):
+        dataset = RetrievalDataset.load(with_split_file(data, splits))
+        dataset.split(split)  # a wrong split is said before the model is loaded
+        if place().rank > 0:  # rank 0 judges and speaks for all
+            _take_part(run, dataset, split)
+            return
+        options = {"refine": not no_refine, "i2t": i2t, "controls": controls, "ties": ties}
+        report = _evaluated(run, dataset, split, options)
     console = err() if json == STDOUT else out()
     console.print(report.table())
     if report.classes is not None:
@@ -95,3 +83,30 @@ def command(
         emit_json(report.to_dict(), json)
         if json != STDOUT:
             say(f"wrote {json}")
+
+
+def _evaluated(run: str, dataset: "RetrievalDataset", split: str, options: Any) -> "Report":
+    from mmref.evaluation.evaluator import evaluate
+    from mmref.model import MMRef
+    from mmref.processes.group import join
+
+    group = join()  # before the model takes its GPU
+    model = MMRef.from_pretrained(run).to("auto")
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"encoding {what}", total=total, note="")
+            bar.update(tasks[what], completed=done)
+
+        return evaluate(model, dataset, split, progress=progress, group=group, **options)
+
+
+def _take_part(run: str, dataset: "RetrievalDataset", split: str) -> None:
+    from mmref.evaluation.encoding import encode_split
+    from mmref.model import MMRef
+    from mmref.processes.group import join
+
+    group = join()
+    encode_split(MMRef.from_pretrained(run).to("auto"), dataset, split, group=group)

@@ -10,6 +10,8 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import load_batch
 from mmref.errors import DataError, SplitError
 from mmref.model import MMRef
+from mmref.processes.group import Group
+from mmref.processes.shares import gather_rows
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,7 +42,11 @@ class EncodedSplit:
 
 
 def encode_split(
-    model: MMRef, dataset: RetrievalDataset, split: str, progress: Progress | None = None
+    model: MMRef,
+    dataset: RetrievalDataset,
+    split: str,
+    progress: Progress | None = None,
+    group: Group | None = None,
 ) -> EncodedSplit:
     """Encode the queries of a split and its readable images.
 
@@ -49,6 +55,8 @@ def encode_split(
         dataset: all splits.
         split: the one to encode.
         progress: called with what is encoded, the number done and the total.
+        group: processes that encode together; all of them call this and get all vectors, which
+            are those of one process bit for bit.
 
     Raises:
         SplitError: no such split, or it holds no captions.
@@ -63,8 +71,8 @@ def encode_split(
     queries = part.queries()
     if not queries:
         raise SplitError(f"split {split!r} of {dataset.name} holds no captions: nothing to ask")
-    images, rows, skipped = encode_images(model, part, progress)
-    texts = encode_texts(model, [query.caption for query in queries], progress)
+    images, rows, skipped = encode_images(model, part, progress, group)
+    texts = encode_texts(model, [query.caption for query in queries], progress, group)
     objects = part.objects
     return EncodedSplit(
         part,
@@ -77,23 +85,39 @@ def encode_split(
     )
 
 
-def encode_texts(model: MMRef, captions: list[str], progress: Progress | None) -> Tensor:
+def encode_texts(
+    model: MMRef, captions: list[str], progress: Progress | None, group: Group | None = None
+) -> Tensor:
     """Vectors of captions, Tensor[n, d]."""
-    parts = []
-    for start in range(0, len(captions), 4 * _BATCH):
-        parts.append(model.encode_text(captions[start : start + 4 * _BATCH], batch_size=_BATCH))
+
+    def encode(rows: slice) -> list[Tensor]:
+        found = model.encode_text(captions[rows], batch_size=_BATCH)
         if progress:
-            progress("captions", min(start + 4 * _BATCH, len(captions)), len(captions))
-    return torch.cat(parts)
+            progress("captions", rows.stop, len(captions))
+        return [found]
+
+    (vectors,) = (group or Group()).in_blocks(len(captions), 4 * _BATCH, [model.dimension], encode)
+    if progress:
+        progress("captions", len(captions), len(captions))
+    return vectors
 
 
 def encode_images(
-    model: MMRef, part: RetrievalDataset, progress: Progress | None
+    model: MMRef,
+    part: RetrievalDataset,
+    progress: Progress | None,
+    group: Group | None = None,
 ) -> tuple[Tensor, list[int], list[dict[str, str]]]:
     """Vectors of the images that can be read, their rows, and the others with the reason."""
+    group = group or Group()
     size = model.image_size
     if size is None:
-        vectors = model.encode_image(part.features(), batch_size=_BATCH)
+        features = part.features()
+
+        def encode(rows: slice) -> list[Tensor]:
+            return [model.encode_image(features[rows], batch_size=_BATCH)]
+
+        (vectors,) = group.in_blocks(len(part), _BATCH, [model.dimension], encode)
         if progress:
             progress("images", len(part), len(part))
         return vectors, list(range(len(part))), []
@@ -102,19 +126,27 @@ def encode_images(
             f"{part.name} holds features but no image files, and this run reads pixels: "
             "use a run of the features encoder"
         )
-    vectors_of, rows, skipped = [], list[int](), list[dict[str, str]]()
+    vectors_of, rows, skipped = [torch.zeros(0, model.dimension)], list[int](), list[list[str]]()
     paths = part.image_paths
-    for start in range(0, len(paths), _BATCH):
+    for start in group.own_blocks(len(paths), _BATCH):
         pixels, kept, bad = load_batch(paths[start : start + _BATCH], size)
         if len(kept):
             vectors_of.append(model.encode_image(pixels, batch_size=_BATCH))
         rows += [start + int(row) for row in kept]
-        skipped += [{"path": one.path, "reason": one.reason} for one in bad]
+        skipped += [[one.path, one.reason] for one in bad]
         if progress:
             progress("images", min(start + _BATCH, len(paths)), len(paths))
-    if not rows:
+    told = group.each({"rows": rows, "skipped": skipped})
+    all_rows = [row for one in told for row in one["rows"]]
+    all_skipped = [
+        {"path": path, "reason": reason} for one in told for path, reason in one["skipped"]
+    ]
+    if not all_rows:
         raise DataError(
             f"none of the {len(paths)} images of {part.name} can be read "
-            f"(first: {skipped[0]['path']}: {skipped[0]['reason']})"
+            f"(first: {all_skipped[0]['path']}: {all_skipped[0]['reason']})"
         )
-    return torch.cat(vectors_of), rows, skipped
+    if progress:
+        progress("images", len(paths), len(paths))
+    sizes = tuple(len(one["rows"]) for one in told)
+    return gather_rows(torch.cat(vectors_of), sizes, group.rank), all_rows, all_skipped

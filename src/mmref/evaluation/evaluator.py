@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmref.data.dataset import RetrievalDataset, split_name
 from mmref.data.published_counts import Counts
+from mmref.encoders.build import caption_notes
 from mmref.environment import describe_environment
 from mmref.errors import DataError
 from mmref.evaluation.classes import describe_classes, evaluate_classes
@@ -22,6 +23,7 @@ from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import Objects, Ties, ranks_from_scores
 from mmref.metrics.reranking import dual_softmax, k_reciprocal
 from mmref.model import MMRef
+from mmref.processes.group import Group
 from mmref.references.refinement import TEMPERED, Refiner
 
 __all__ = ["PROTOCOLS_IN_WORDS", "evaluate", "evaluate_vectors"]
@@ -53,6 +55,7 @@ def evaluate(
     bootstrap: int = 2000,
     seed: int = 0,
     progress: Progress | None = None,
+    group: Group | None = None,
 ) -> Report:
     """R@1/5/10, mAP and mINP of a model on one split, with intervals.
 
@@ -68,6 +71,7 @@ def evaluate(
         bootstrap: resamples of the 95 % interval; 0 = no interval.
         seed: of the bootstrap.
         progress: called with what is encoded, the number done and the total.
+        group: processes that encode together, of which all others call ``encode_split``.
 
     Returns:
         The report. Unreadable images are left out of the gallery and listed in it.
@@ -82,7 +86,7 @@ def evaluate(
         >>> report.t2i["R@1"], report.ci95["R@1"]                         # doctest: +SKIP
         (45.7, [41.2, 50.3])
     """
-    encoded = encode_split(model, dataset, split, progress)
+    encoded = encode_split(model, dataset, split, progress, group)
     texts, images, asked, held = encoded.texts, encoded.images, encoded.asked, encoded.held
 
     refiner = model.refiner if refine else None
@@ -134,7 +138,12 @@ def evaluate(
             "backbone": _backbone(model),
         },
         fingerprint=encoded.part.fingerprint(),
-        notes=_notes(dataset, split_name(split)),
+        notes=[
+            *_notes(dataset, split_name(split)),
+            *caption_notes(
+                getattr(model, "encoder", None), [query.caption for query in encoded.part.queries()]
+            ),
+        ],
         classes=classes,
         selection=recorded_selection(getattr(model, "path", None)),
         published=beside(dataset.format, split_name(split), size),

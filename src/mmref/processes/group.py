@@ -113,6 +113,14 @@ class Group:
         self._required_store().set(key, json.dumps(value))
         return value
 
+    def each(self, value: Any) -> list[Any]:
+        """What all processes say (JSON), by rank."""
+        if self.count == 1:
+            return [value]
+        key = self._next_key()
+        self._required_store().set(f"{key}/{self.rank}", json.dumps(value))
+        return [json.loads(self._await(f"{key}/{rank}")) for rank in range(self.count)]
+
     def meet(self) -> None:
         """Go on when all processes have come here, however long that takes."""
         if self.count == 1:
@@ -177,21 +185,36 @@ class Group:
         Returns:
             Each part on the CPU as float32, Tensor[total, width].
         """
-        blocks = range(0, total, size)
-        count = min(self.count, max(1, len(blocks)))
-        shares = [share_of(len(blocks), rank, count) for rank in range(count)]
+        done = [
+            encode(slice(start, min(start + size, total))) for start in self.own_blocks(total, size)
+        ]
         found = [torch.zeros(0, width) for width in widths]
-        if self.rank < count:
-            rows = blocks[shares[self.rank].rows]
-            done = [encode(slice(start, min(start + size, total))) for start in rows]
-            if done:
-                found = [torch.cat(part).float().cpu() for part in zip(*done, strict=True)]
+        if done:
+            found = [torch.cat(part).float().cpu() for part in zip(*done, strict=True)]
         if self.count == 1:
             return found
-        ends = [min(total, share.stop * size) for share in shares] + [total] * (self.count - count)
-        sizes = tuple(stop - start for start, stop in zip([0, *ends], ends, strict=False))
+        blocks = [self.own_blocks(total, size, rank) for rank in range(self.count)]
+        sizes = tuple(sum(min(size, total - start) for start in own) for own in blocks)
         joined = gather_rows(torch.cat(found, dim=1), sizes, self.rank)
         return [part.contiguous() for part in torch.split(joined, list(widths), dim=1)]
+
+    def own_blocks(self, total: int, size: int, rank: int | None = None) -> range:
+        """Where the blocks begin that this process takes: neighbours, perhaps none.
+
+        Args:
+            total: rows.
+            size: of a block.
+            rank: of another process.
+
+        Example:
+            >>> list(Group().own_blocks(10, 4))
+            [0, 4, 8]
+        """
+        blocks = range(0, total, size)
+        number, count = self.rank if rank is None else rank, min(self.count, len(blocks))
+        if number >= count:
+            return range(0)
+        return blocks[share_of(len(blocks), number, count).rows]
 
     def _next_key(self) -> str:
         self._turn += 1
