@@ -272,9 +272,10 @@ def _translations(
             continue
         order = rows.start + np.argsort(words[rows], kind="stable")  # equal words side by side
         own, first, which = np.unique(words[order], return_index=True, return_inverse=True)
-        near = everywhere + _near(contexts[rows])[np.ix_(order - rows.start, order - rows.start)]
+        inside = order - rows.start
+        near: Floats = everywhere + _near(contexts[rows])[np.ix_(inside, inside)]
         near *= wording.caption[order][:, None] != wording.caption[order][None]
-        blocks.append((int(folds[number]), own, first, which, near.astype(np.float32)))
+        blocks.append((int(folds[number]), own, first, which, near))
     for _ in range(turns):
         counts[:] = 0
         for fold, own, first, which, near in blocks:
@@ -289,13 +290,14 @@ def _translations(
     return apart, table.astype(np.float32)
 
 
-def _near(block: Any) -> npt.NDArray[Any]:
+def _near(block: Any) -> Floats:
     """Squared cosines of sparse unit rows, [n, n]."""
     used, column = np.unique(block.indices, return_inverse=True)
     narrow = sp.csr_matrix((block.data, column, block.indptr), shape=(block.shape[0], len(used)))
     full = narrow.toarray()  # a product of full matrices is the faster by far
-    near: npt.NDArray[Any] = full @ full.T
-    return np.square(near, out=near)
+    near: Floats = full @ full.T
+    np.square(near, out=near)
+    return near
 
 
 def _specialised(

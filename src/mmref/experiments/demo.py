@@ -113,7 +113,11 @@ def settings_for(
     with _one_thread(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         epochs = pool.submit(affordable_epochs, dataset, settings, seconds).result()
     settings = settings.with_values({"training.epochs": epochs})
-    notes.append(f"{epochs} epochs each, as many as {seconds:.0f} s allow on this machine")
+    notes.append(
+        f"{epochs} epochs each, as many as {seconds:.0f} s allow on this machine"
+        if epochs > LEAST
+        else f"{epochs} epochs each, the fewest: on this machine they may take over {seconds:.0f} s"
+    )
     return {"base": settings.base_objective(), "MMRef": settings}, notes
 
 
@@ -224,7 +228,8 @@ def _train_one(
 
     def progress(stage: str, done: int, total: int, note: str) -> None:
         nonlocal last
-        if stage == "train" and (done == total or time.monotonic() - last > 0.3):
+        shown = stage in ("captions", "train", "decoder")
+        if shown and (done == total or time.monotonic() - last > 0.3):
             last = time.monotonic()
             told.put((name, done, total, note))
 
