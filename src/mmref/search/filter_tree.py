@@ -86,7 +86,7 @@ class Compare:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether the column's value stands so to the value."""
-        found = _plain(columns.get(self.column))
+        found = plain_value(columns.get(self.column))
         if self.sign == "!=":
             return found is not None and not _holds(found, "=", self.value)
         return _holds(found, self.sign, self.value)
@@ -124,7 +124,7 @@ class In:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether the column's value is among them."""
-        found = _plain(columns.get(self.column))
+        found = plain_value(columns.get(self.column))
         if found is None:
             return False
         return any(_holds(found, "=", value) for value in self.values) != self.negated
@@ -170,7 +170,7 @@ class Contains:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether the text is in the column's text."""
-        found = _plain(columns.get(self.column))
+        found = plain_value(columns.get(self.column))
         return isinstance(found, str) and self.part.casefold() in found.casefold()
 
     def names(self) -> Iterator[str]:
@@ -207,7 +207,7 @@ class Missing:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether it is missing."""
-        return _plain(columns.get(self.column)) is None
+        return plain_value(columns.get(self.column)) is None
 
     def names(self) -> Iterator[str]:
         """The column."""
@@ -322,7 +322,7 @@ def _written(value: Value) -> str:
     return repr(value)
 
 
-def _plain(value: Any) -> int | float | str | None:
+def plain_value(value: Any) -> int | float | str | None:
     """A column's value as text or number, as SQLite takes it out of JSON; None when missing."""
     if value is None or isinstance(value, str):
         return value
@@ -335,14 +335,24 @@ def _plain(value: Any) -> int | float | str | None:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
 
 
+def moment_of(found: int | float | str | None) -> str | None:
+    """The moment that text begins with, to the second, or None; dates are compared with it.
+
+    Example:
+        >>> moment_of("2026-01-31 12:30"), moment_of("c3")
+        ('2026-01-31T12:30:00', None)
+    """
+    if not isinstance(found, str) or not _DAY.match(found):
+        return None
+    start = found[:19].replace(" ", "T")
+    return start + _MIDNIGHT[len(start) - 10 :]
+
+
 def _holds(found: int | float | str | None, sign: str, value: Value) -> bool:
     compare = _COMPARE[sign]
     if isinstance(value, Date):
-        if not isinstance(found, str) or not _DAY.match(found):
-            return False
-        start = found[:19].replace(" ", "T")
-        moment = start + _MIDNIGHT[len(start) - 10 :]
-        return compare(moment[: len(value.text)], value.text)
+        moment = moment_of(found)
+        return moment is not None and compare(moment[: len(value.text)], value.text)
     if isinstance(found, str) != isinstance(value, str) or found is None:
         return False
     return compare(found, value)

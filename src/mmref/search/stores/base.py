@@ -171,7 +171,18 @@ def _open_local(uri: str, writer: RunIdentity | None, storage: str | None) -> Ve
     return LocalStore(uri, writer, storage)
 
 
-STORES: dict[str, Opener] = {"": _open_local}
+def _open_milvus(uri: str, writer: RunIdentity | None, storage: str | None) -> VectorStore:
+    from mmref.search.stores.milvus import MilvusStore
+
+    return MilvusStore(uri, writer, storage)
+
+
+STORES: dict[str, Opener] = {
+    "": _open_local,
+    "milvus": _open_milvus,
+    "milvus+https": _open_milvus,
+    "milvus-lite": _open_milvus,
+}
 
 
 def open_store(

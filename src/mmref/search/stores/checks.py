@@ -16,7 +16,7 @@ from mmref.search.stores.rows import Head, Rows, item_of
 if TYPE_CHECKING:
     from mmref.search.stores.local import LocalStore
 
-_UNIT = {"fp32": 1e-3, "fp16": 2e-3, "int8": 1e-3}
+UNIT = {"fp32": 1e-3, "fp16": 2e-3, "int8": 1e-3}
 _BLOCK_ROWS = 2048
 _OWN_SEARCHES = 16
 # The arrays that a profile of each form of refinement consists of
@@ -78,7 +78,7 @@ class Checks:
             for row in part:
                 reason = _wrong_row(row, rows.head)
                 if reason is None and content:
-                    reason = _wrong_content(item_of(row))
+                    reason = wrong_content(item_of(row))
                     if reason is not None:
                         self._problems.append(f"{row[1]}: {reason}")
                 elif reason is not None:
@@ -91,8 +91,7 @@ class Checks:
         if not head.known:
             return
         form = "" if refinement is None else str(refinement["form"])
-        wanted = _PARTS.get(form, _DENSE) if form else set()
-        if names != wanted:
+        if names != profile_parts(form):
             held = ", ".join(sorted(names)) or "nothing"
             self._problems.append(f"profiles hold {held}, which refinement {form or 'none'} lacks")
 
@@ -147,7 +146,7 @@ def _wrong_row(row: tuple[object, ...], head: Head) -> str | None:
     if not np.isfinite(numbers).all():
         return "its vector is not finite"
     length = float(np.linalg.norm(numbers))
-    if abs(length - 1) > _UNIT[head.storage]:
+    if abs(length - 1) > UNIT[head.storage]:
         return f"its vector has the length {length:.4g}, not 1"
     if len(profile) != head.profile_bytes:
         return f"its profile has {len(profile)} bytes, not {head.profile_bytes}"
@@ -161,7 +160,12 @@ def _wrong_row(row: tuple[object, ...], head: Head) -> str | None:
     return None
 
 
-def _wrong_content(item: Item) -> str | None:
+def profile_parts(form: str) -> set[str]:
+    """The arrays that a profile of a form of refinement consists of; none where it is empty."""
+    return _PARTS.get(form, _DENSE) if form else set()
+
+
+def wrong_content(item: Item) -> str | None:
     """Why a picture is not what was indexed, or None; items of features alone have none."""
     if item.place.size == 0 or not item.place.path.startswith("/"):
         return None
