@@ -181,9 +181,11 @@ def _measure(
     image = _tower(step, "images", step.draw()["images"], flops, learn)
     say("captions", 2, _PARTS)
     text: dict[float, Towers] = {}
+    said_flops: dict[float, float] = {}
     for words in (min(work.words for work in works), max(work.words for work in works)):
         said = made_captions(words * step.measured.pieces, n, seed=1)
         text[words] = _tower(step, "texts", step.texts(said), flops, learn)
+        said_flops[words] = flops["texts"]
     say("losses", 3, _PARTS)
     draw = seconds_of(step.draw) / n
     losses = {
@@ -231,7 +233,7 @@ def _measure(
         "parameters": _parameters(step, learn),
         "flops": {
             "image": flops["images"],
-            "caption": flops["texts"],
+            "caption": float(np.interp(own.words, list(said_flops), list(said_flops.values()))),
             "training step, one pair": flops["pair"],
         },
     }
