@@ -180,7 +180,7 @@ def plan_of(
     Example:
         >>> from mmref.experiments.grid import units
         >>> len(plan_of("losses", Settings(), units(3), source="data/flags").runs())
-        27
+        30
     """
     drawn = None if drawn is None else fixed_test(drawn)
     return Plan(preset, grid_of(preset, settings, drawn), units, source, drawn, split)
