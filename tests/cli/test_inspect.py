@@ -121,6 +121,12 @@ def test_what_is_wrong_is_one_line(run, data, run_mmref, words, status, message)
     assert found.out == ""
 
 
+def test_a_run_that_is_none_leaves_no_folder(data, tmp_path, run_mmref):
+    found = run_mmref("inspect", tmp_path / "no", "--data", data, "--out", tmp_path / "out")
+    assert found.status == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_none_of_the_doubtful_captions_may_be_asked_for(run, data, run_mmref):
     found = run_mmref("inspect", run, "--data", data, "--top", "0")
     assert found.status == 0, found.err

@@ -59,3 +59,4 @@ def test_stages_beside_the_epochs_leave_room_for_fewer_of_them(dataset, monkeypa
     assert alone - affordable_epochs(dataset, small(), 60) == pytest.approx(24 / steps, abs=1.01)
     monkeypatch.setattr("mmref.experiments.stages.beside_epochs", lambda trainer, steps: 999.0)
     assert affordable_epochs(dataset, small(), 60) == 2
+    assert affordable_epochs(dataset, small(), float("inf")) == 40

@@ -56,13 +56,13 @@ def command(
 
     dataset = RetrievalDataset.load(data)
     dataset.split(split)  # a wrong split is said before the model is loaded
-    if folder is not None:
-        require_writable_folder(folder)
 
     from mmref.evaluation.inspection import inspect_run
     from mmref.model import MMRef
 
     model = MMRef.from_pretrained(run)
+    if folder is not None:
+        require_writable_folder(folder)
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 

@@ -153,7 +153,7 @@ def affordable_epochs(dataset: RetrievalDataset, settings: Settings, seconds: fl
     slower = 1.25 if cores() > 1 else 2.0
     epoch = (step * trainer.pairs.steps + validating) * slower
     left = seconds - (setting_up + beside + validating) * slower
-    return max(LEAST, min(LONGEST, int(left / epoch)))
+    return max(LEAST, int(min(LONGEST, left / epoch)))
 
 
 def cores() -> int:
