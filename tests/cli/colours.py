@@ -30,6 +30,7 @@ def load(path):
     if not file.is_file():
         return _load(path)
     model = ColourModel(**json.loads(file.read_text()))
+    model.path = str(path)
     model.unknown_words = lambda text: [
         word for word in text.split() if word not in (*COLOURS, "a", "card", "sheet")
     ]

@@ -379,3 +379,7 @@ class StoreContract:
                 for name, values in store.profiles(one).items():
                     np.testing.assert_array_equal(values, other.profiles(two)[name])
                 assert other.verify() == []
+            with open_store(str(tmp_path / "again"), RUN) as other:
+                other.apply(Changes(records(unit(1, 3), 99)))
+            with pytest.raises(StoreError, match="holds other images"):
+                import_store(tmp_path / "out", str(tmp_path / "again"))

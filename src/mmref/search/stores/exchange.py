@@ -104,6 +104,8 @@ def import_store(folder: str | Path, uri: str) -> int:
         raise DataError(f"{source} is damaged: {error}") from error
     with open_store(uri, identity, storage=storage) as store:
         held = {item.place.path for item in store.items()}
+        if held - set(table.read(["path"]).column(0).to_pylist()):
+            raise StoreError(f"{store.uri} holds other images: import into a new store")
         start = 0
         for rows in table.iter_batches(_BLOCK_ROWS):
             changes = Changes()
@@ -116,14 +118,11 @@ def import_store(folder: str | Path, uri: str) -> int:
                     row["source"],
                 )
                 if place.path in held:
-                    held.discard(place.path)
                     continue
                 profile = {name: values[number] for name, values in profiles.items()}
                 vector = np.array(vectors[number], dtype=np.float32)
                 changes.records.append(Record(place, row["digest"], vector, profile))
             start += rows.num_rows
-            if held and start == count:
-                raise StoreError(f"{uri} holds other images: import into a new store")
             if changes:
                 store.apply(changes)
         store.finish()
