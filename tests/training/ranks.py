@@ -54,7 +54,7 @@ def settings_of(case):
 
 
 def one_step(folder, case, *, divided=True):
-    """Losses, clipped gradients and buffers of one step on 17 pairs."""
+    """Losses, clipped gradients and buffers of a step on 17 pairs; another must be possible."""
     data = "pixels" if case == "pixels" else "features"
     trainer = Trainer(RetrievalDataset.load(folder / data), settings_of(case))
     here = trainer.group.here
@@ -64,11 +64,14 @@ def one_step(folder, case, *, divided=True):
     for part in trainer.state.module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.eval()
-    losses = trainer.steps.step(trainer.steps.inputs(batch), 0, 0, 1.0)
+    inputs = trainer.steps.inputs(batch)
+    losses = trainer.steps.step(inputs, 0, 0, 1.0)
     module = trainer.state.module
     found = {f"loss {name}": torch.tensor(value) for name, value in losses.items()}
-    found |= {k: p.grad for k, p in module.named_parameters() if p.grad is not None}
-    return found | {k: v for k, v in module.named_buffers() if "banks" in k}
+    found |= {k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}
+    found |= {k: v.clone() for k, v in module.named_buffers() if "banks" in k}
+    trainer.steps.step(inputs, 0, 1, 1.0)
+    return found
 
 
 def fingerprint(tensors):

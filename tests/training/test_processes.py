@@ -83,9 +83,8 @@ def told(folder):
         )
         for rank in range(2)
     ]
-    for process in both:
-        _, err = process.communicate(timeout=LONGEST)
-        assert process.returncode == 0, err
+    said = [process.communicate(timeout=LONGEST)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 

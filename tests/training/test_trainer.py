@@ -1,4 +1,6 @@
+import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -163,6 +165,25 @@ def test_two_trainers_may_stand_side_by_side(features):
     first = Trainer(features, settings)
     Trainer(features, small(training__precision="bf16", training__epochs=1)).run()
     assert first.run().model.digest == alone
+
+
+def test_waiting_for_batches_is_reported(features, tmp_path):
+    train(features, tmp_path / "run", small())
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert 0 <= found["data_wait_share"] < 1
+    assert found["processes"] == 1
+    trainer = Trainer(features, small(training__epochs=1))
+    slow = trainer.pairs.batch
+
+    def batch(*which):
+        time.sleep(0.05)
+        return slow(*which)
+
+    trainer.pairs.batch, notes = batch, []
+    trainer.steps._progress = lambda *told: notes.append(told[-1])
+    assert trainer.run().data_wait_share > 0.3
+    assert any("waits" in note for note in notes)
+    assert Trainer(features, small(training__epochs=0)).run().data_wait_share is None
 
 
 def test_no_epochs_leave_the_closed_form_start(features, tmp_path):

@@ -155,8 +155,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         status = 1
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _complain("interrupted", error)
+    except (KeyboardInterrupt, typer.Abort):
         status = 130
     except Exception as error:
         if debug:
@@ -167,6 +166,8 @@ def run(arguments: list[str] | None = None) -> NoReturn:
             error,
         )
         status = 1
+    if status == 130:
+        _complain("interrupted", KeyboardInterrupt())
     sys.exit(status if isinstance(status, int) else 0)
 
 

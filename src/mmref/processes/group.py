@@ -24,6 +24,7 @@ from mmref.processes.launch import Place, place
 from mmref.processes.shares import gather_rows, share_of
 
 TIMEOUT = timedelta(minutes=15)  # of one exchange; what one process does alone may take any time
+LAST_WORDS = 10.0  # seconds that rank 0 waits for the others to leave
 _LONGEST_NAP = 0.1
 
 
@@ -291,6 +292,15 @@ def _formed(here: Place) -> Group:
 
 def _leave(group: Group) -> None:
     """Close connections after a good end; after a bad one, waiting for the dead would hang."""
-    if group.endings is not None and not group.endings.done and dist.is_initialized():
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
+    endings, store = group.endings, group._store
+    if endings is None or store is None or endings.done or not dist.is_initialized():
+        return
+    with suppress(RuntimeError):
+        store.add("left", 1)
+        until = time.monotonic() + LAST_WORDS
+        # Without a launcher's agent the store is rank 0's, and others may be reading yet.
+        while group.main and store.add("left", 0) < group.count and time.monotonic() < until:
+            if endings.gone():
+                break
+            time.sleep(0.01)
+        dist.destroy_process_group()

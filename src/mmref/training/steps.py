@@ -124,8 +124,11 @@ class Steps:
         texts = self.state.module.encoder.text_batch(batch.captions)
         words = pad(batch.plain, longest=self.settings.encoder.caption_length)
         made = Inputs(texts, batch.images, batch.objects, words, batch.share)
-        if self.accelerator.device.type != "cuda":
+        device = self.accelerator.device
+        if device.type != "cuda":
             return made
+        if device.index is not None:
+            torch.cuda.set_device(device)  # each thread has its own
         pinned: Inputs = mapped(made, Tensor.pin_memory)
         return pinned
 
