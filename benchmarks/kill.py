@@ -73,7 +73,9 @@ def command(words: list[str], after: float | None = None) -> tuple[bool, float]:
 def without_times(value: Any) -> Any:
     """A report without what may differ: seconds."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in ("seconds", "data_wait_share")}
+        return {
+            k: without_times(v) for k, v in value.items() if k not in ("seconds", "data_wait_share")
+        }
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 

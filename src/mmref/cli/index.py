@@ -124,6 +124,7 @@ class _Bar:
 
 def _print(report: "IngestReport", store: str) -> None:
     from mmref.cli.console import out
+    from mmref.search.stores.milvus_address import redacted
 
     counts = {
         "added": report.added,
@@ -134,7 +135,9 @@ def _print(report: "IngestReport", store: str) -> None:
         "skipped": len(report.skipped),
     }
     console = out()
-    console.print(f"{store}: {report.done:,} images in {report.seconds:.1f} s", markup=False)
+    console.print(
+        f"{redacted(store)}: {report.done:,} images in {report.seconds:.1f} s", markup=False
+    )
     console.print("  ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

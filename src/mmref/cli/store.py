@@ -54,6 +54,7 @@ def verify(
     """Check every row, every vector and the search index; exit 1 where anything is wrong."""
     from mmref.cli.console import emit_json, out, say
     from mmref.search.stores.base import open_store
+    from mmref.search.stores.milvus_address import redacted
 
     with open_store(store) as reader:
         identity, images = reader.identity, len(reader)
@@ -64,7 +65,7 @@ def verify(
             found = opened.verify(content, repair=True)
             left, images = opened.verify(content) if found else [], len(opened)
     if json_out:
-        document = {"store": store, "images": images, "problems": found}
+        document = {"store": redacted(store), "images": images, "problems": found}
         emit_json(document | ({"left": left} if repair else {}))
     else:
         console = out()
@@ -74,12 +75,13 @@ def verify(
         if len(found) > _SHOWN:
             console.print(f"... and {len(found) - _SHOWN:,} more (--json lists all)")
         if not found:
-            line = f"{store}: {images:,} images, nothing wrong"
+            line = f"{redacted(store)}: {images:,} images, nothing wrong"
             console.print(line, markup=False, soft_wrap=True)
     if found and repair:
         say(f"{len(found):,} problems found, {len(left):,} left; index again what was forgotten")
     elif found:
-        say(f"{len(found):,} problems; mmref store verify {store} --repair mends what it can")
+        again = f"mmref store verify {redacted(store)} --repair"
+        say(f"{len(found):,} problems; {again} mends what it can")
     if left:
         raise typer.Exit(1)
 
@@ -89,6 +91,7 @@ def compact(store: _Uri, json_out: _Json = False) -> None:
     """Give back the room of what was removed; the store can be searched all the while."""
     from mmref.cli.console import emit_json, out
     from mmref.search.stores.base import open_store
+    from mmref.search.stores.milvus_address import redacted
 
     with open_store(store) as reader:
         identity, before = reader.identity, reader.info()["bytes"]
@@ -97,10 +100,10 @@ def compact(store: _Uri, json_out: _Json = False) -> None:
     with open_store(store) as reader:
         after = reader.info()["bytes"]
     if json_out:
-        emit_json({"store": store, "bytes_before": before, "bytes": after})
+        emit_json({"store": redacted(store), "bytes_before": before, "bytes": after})
     else:
         sizes = f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now"
-        out().print(f"{store}: {sizes}", markup=False, soft_wrap=True)
+        out().print(f"{redacted(store)}: {sizes}", markup=False, soft_wrap=True)
 
 
 @app.command(name="export", epilog="Example: mmref store export flags.store flags-export")
@@ -113,11 +116,12 @@ def export(
     from mmref.cli.console import emit_json, out
     from mmref.search.stores.base import open_store
     from mmref.search.stores.exchange import export_store
+    from mmref.search.stores.milvus_address import redacted
 
     with open_store(store) as opened:
         count = export_store(opened, folder)
     if json_out:
-        emit_json({"store": store, "folder": folder, "images": count})
+        emit_json({"store": redacted(store), "folder": folder, "images": count})
     else:
         out().print(f"{folder}: {count:,} images", markup=False, soft_wrap=True)
 
@@ -131,12 +135,13 @@ def import_(
     """Make a store of an exported folder, without encoding."""
     from mmref.cli.console import emit_json, out
     from mmref.search.stores.exchange import import_store
+    from mmref.search.stores.milvus_address import redacted
 
     count = import_store(folder, store)
     if json_out:
-        emit_json({"store": store, "folder": folder, "images": count})
+        emit_json({"store": redacted(store), "folder": folder, "images": count})
     else:
-        out().print(f"{store}: {count:,} images", markup=False, soft_wrap=True)
+        out().print(f"{redacted(store)}: {count:,} images", markup=False, soft_wrap=True)
 
 
 def _print(facts: dict[str, Any]) -> None:
