@@ -82,6 +82,28 @@ def test_killed_it_loses_only_the_run_in_progress(tmp_path):
     assert figures(torn) == figures(whole)
 
 
+DEMO = """
+import os
+from mmref.experiments.demo import processes
+
+with processes(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    input()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+def test_what_a_demo_started_ends_when_it_is_killed():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", DEMO], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with parent:
+        child = Path("/proc") / parent.stdout.readline().decode().strip()
+        assert child.exists()
+        parent.kill()
+    until(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text())
+
+
 def figures(results):
     return {name: (row["units"], row["ci95"]) for name, row in results.rows.items()}
 

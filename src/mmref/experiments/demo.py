@@ -2,11 +2,13 @@
 
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def settings_for(
         values = {"encoder.kind": encoder or ("compact" if few else "features")}
     settings, notes = fitting_settings(dataset, Settings().with_values(values), values)
     # In a process of its own: its memory is free again when the trainings start.
-    with _one_thread(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with _one_thread(), processes(1) as pool:
         epochs = pool.submit(affordable_epochs, dataset, settings, seconds).result()
     settings = settings.with_values({"training.epochs": epochs})
     notes.append(
@@ -178,7 +180,7 @@ def train_both(
     context = get_context("spawn")
     with context.Manager() as manager, _one_thread():
         told = manager.Queue()
-        with ProcessPoolExecutor(len(settings), mp_context=context) as pool:
+        with processes(len(settings)) as pool:
             waiting = [
                 pool.submit(_train_one, dataset, settings[name], folders[name], name, told)
                 for name in settings
@@ -186,6 +188,22 @@ def train_both(
             _relay(told, waiting, progress)
             for job in waiting:
                 job.result()
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """New processes that end when this one does, even when it is killed."""
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def _relay(told: Any, waiting: list[Future[None]], progress: Progress) -> None:
