@@ -7,7 +7,8 @@ The tower has the shape of ViT-B/16's (12 blocks, width 512) and random weights.
 rows of random tokens as long as those of CUHK-PEDES: 23 words in the mean, 96 at most, 1.2 tokens
 a word and two at the ends. "longest" trims a batch to its longest caption; "groups" is what the
 encoder does: captions of about one length together. All ways take turns in one process, and the
-median of their ratios counts. Bound: groups at least 2 times as fast as padded. Writes
+median of their ratios counts; on a CPU in seconds of the process, for other processes may be at
+work too. Bound: groups at least 2 times as fast as padded. Writes
 benchmarks/results/clip_text.json; leaves with 1 beyond the bound or where the outputs differ.
 """
 
@@ -77,7 +78,8 @@ def batches(made: ClipEncoder, rows: list[list[int]]) -> dict[str, TokenBatch]:
 
 
 def timed(made: ClipEncoder, batch: TokenBatch, backward: bool) -> tuple[float, Tensor]:
-    begun = time.perf_counter()
+    clock = time.perf_counter if batch.ids.is_cuda else time.process_time
+    begun = clock()
     with torch.set_grad_enabled(backward):
         vectors = made.encode_text(batch)
     if backward:
@@ -85,7 +87,7 @@ def timed(made: ClipEncoder, batch: TokenBatch, backward: bool) -> tuple[float, 
         (vectors**3).sum().backward()
     if batch.ids.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - begun, vectors.detach()
+    return clock() - begun, vectors.detach()
 
 
 def measure(
