@@ -34,6 +34,8 @@ bench: $(READY)  ## the quick forms of the benchmarks, written to build/bench
 	$(BIN)/python benchmarks/imports.py --out build/bench/imports.json
 	$(BIN)/python benchmarks/ranks.py --size 4000 --out build/bench/ranks.json
 	$(BIN)/python benchmarks/search.py --images 10000 --queries 200 --out build/bench/search.json
+	$(BIN)/python benchmarks/evaluation.py --size 4000 --out build/bench/evaluation.json
+	$(BIN)/python benchmarks/clip_text.py --quick --out build/bench/clip_text.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 2 --out build/bench/kill.json
 
 docs: $(READY)  ## check that what README and docs name exists: files, links, commands, options

@@ -35,6 +35,9 @@ class ColourModel:
             references, refine, weight=0.5, temperature=0.2, kept=6, **means(refine)
         )
 
+    def to(self, device):
+        return self
+
     def encode_text(self, texts, batch_size=256):
         rows = []
         for text in texts:

@@ -50,7 +50,7 @@ def command(
     from mmref.evaluation.comparison import compare_runs
     from mmref.model import MMRef
 
-    one, two = MMRef.from_pretrained(first), MMRef.from_pretrained(second)
+    one, two = (MMRef.from_pretrained(run).to("auto") for run in (first, second))
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 

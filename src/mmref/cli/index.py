@@ -57,7 +57,7 @@ def command(
 
     if not images and not reencode:
         raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
-    model = MMRef.from_pretrained(run)
+    model = MMRef.from_pretrained(run).to("auto")
     if images and reencode and model.kind != "features":
         raise UsageError("--reencode takes the images that the store knows: leave IMAGES out")
     with _Bar() as bar:

@@ -60,7 +60,7 @@ def command(
     from mmref.evaluation.inspection import inspect_run
     from mmref.model import MMRef
 
-    model = MMRef.from_pretrained(run)
+    model = MMRef.from_pretrained(run).to("auto")
     if folder is not None:
         require_writable_folder(folder)
     with progress_bar() as bar:

@@ -48,7 +48,7 @@ def command(
     Learns from the train split, chooses the epoch and the refinement on the val split (or on
     training objects held out for that), and writes model, figures and a model card. An
     interrupted run goes on with --resume as if nothing had happened. On several GPUs:
-    accelerate launch --num_processes 2 -m mmref train ...
+    accelerate launch --multi_gpu --num_processes 2 -m mmref train ...
     """
     from mmref.config import Settings
     from mmref.data.dataset import RetrievalDataset

@@ -150,6 +150,6 @@ def _distinct(short: Sequence[str], whole: Sequence[str]) -> list[str]:
 def load_run(run: str) -> MMRef | MMRefError:
     """The model, or the error that says why it cannot be loaded."""
     try:
-        return MMRef.from_pretrained(run)
+        return MMRef.from_pretrained(run).to("auto")
     except MMRefError as error:
         return error
