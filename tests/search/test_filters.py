@@ -85,7 +85,7 @@ def test_what_does_not_hold(text):
         ("camera", "one of = != <", 6),
         ("camera = ", "a value is expected", 9),
         ("camera = 'c3", "a quote is not closed", 9),
-        ("camera = 'it's'", "doubled: 'it''s'", 15),
+        ("camera = 'it's'", "doubled: 'it''s'", 14),
         ("(a = 1", "')' is expected", 6),
         ("a = 1)", "'and', 'or' or the end", 5),
         ("a = 1 b = 2", "'and', 'or' or the end", 6),
