@@ -30,7 +30,7 @@ def err() -> "Console":
 
 def say(message: str) -> None:
     """One line on stderr, as it is, without markup."""
-    err().print(message, markup=False)
+    err().print(message, markup=False, soft_wrap=True)
 
 
 def emit_json(value: Any, target: str | Path = STDOUT) -> None:
