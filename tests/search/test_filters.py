@@ -158,23 +158,6 @@ def test_columns_and_joining():
     )
 
 
-def test_milvus_text_is_escaped():
-    text = Filter.parse("""camera = '"] or true or metadata["x' and not year in (1, 2.5)""")
-    assert text.to_milvus() == (
-        '(metadata["camera"] == "\\"] or true or metadata[\\"x") and '
-        '((not (((metadata["year"] == 1) or (metadata["year"] == 2.5)))))'
-    )
-    assert Filter.parse("date <= 2026-01-31").to_milvus(str) == (
-        '(date >= "0" and date < "2026-02-01")'
-    )
-    assert Filter.parse("date > 9999-12-31").to_milvus(str) == '(date >= ":" and date < ":")'
-    assert Filter.parse("a != true or b is not missing").to_milvus(str) == (
-        "((exists a and not (a == true))) or ((not ((not exists b))))"
-    )
-    with pytest.raises(UsageError, match="Milvus store cannot search within"):
-        Filter.parse("name ~ 'x'").to_milvus()
-
-
 # ---------------------------------------------------------------------- against one another
 
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")

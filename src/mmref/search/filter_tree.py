@@ -1,4 +1,4 @@
-"""The tree of a filter: each node matches columns, and writes itself for SQLite and Milvus.
+"""The tree of a filter: each node matches columns, and writes itself for SQLite.
 
 The rules of comparison are told in :mod:`mmref.search.filters`; ``matches`` is their reference.
 """
@@ -9,10 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Protocol
-
-from mmref.errors import UsageError
 
 Column = Callable[[str], str]
 _PLAIN = re.compile(r"[^\W\d]\w*")
@@ -36,23 +33,6 @@ class Date:
 
     text: str
 
-    def after(self) -> str:
-        """The first moment behind it, written as long as it is.
-
-        Example:
-            >>> Date("2026-12").after(), Date("2026-01-01T23:59").after()
-            ('2027-01', '2026-01-02T00:00')
-        """
-        if len(self.text) == len("2026-01"):
-            year, month = int(self.text[:4]), int(self.text[5:])
-            return f"{year + month // 12:04d}-{month % 12 + 1:02d}"
-        steps = {10: timedelta(days=1), 16: timedelta(minutes=1), 19: timedelta(seconds=1)}
-        try:
-            moment = datetime.fromisoformat(self.text) + steps[len(self.text)]
-        except OverflowError:
-            return ":"  # stands behind every digit
-        return moment.isoformat()[: len(self.text)]
-
 
 Value = int | float | str | bool | Date
 
@@ -71,9 +51,6 @@ class Node(Protocol):
 
     def sql(self, column: Column, values: list[Any]) -> str:
         """It as a condition of SQLite, 0 or 1; appends its values."""
-
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +82,6 @@ class Compare:
         if self.sign == "!=":
             return f"({name} IS NOT NULL AND NOT {_sql_test(name, '=', self.value, values)})"
         return _sql_test(name, self.sign, self.value, values)
-
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
-        name = column(self.column)
-        if self.sign == "!=":
-            return f"({_there(name)} and not ({_milvus_test(name, '=', self.value)}))"
-        return _milvus_test(name, self.sign, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +124,6 @@ class In:
         found = " OR ".join(tests)
         return f"({name} IS NOT NULL AND NOT ({found}))" if self.negated else f"({found})"
 
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
-        name = column(self.column)
-        found = " or ".join(f"({_milvus_test(name, '=', value)})" for value in self.values)
-        return f"({_there(name)} and not ({found}))" if self.negated else f"({found})"
-
 
 @dataclass(frozen=True, slots=True)
 class Contains:
@@ -187,17 +151,6 @@ class Contains:
         values.append(self.part.casefold())
         return f"(typeof({name}) = 'text' AND instr(mmref_fold({name}), ?) > 0)"
 
-    def milvus(self, column: Column) -> str:
-        """Milvus has nothing like it.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"a Milvus store cannot search within the text of {self.column!r} (~): "
-            "compare the whole of it, or keep a local store"
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -220,10 +173,6 @@ class Missing:
     def sql(self, column: Column, values: list[Any]) -> str:
         """It as a condition of SQLite."""
         return f"({column(self.column)} IS NULL)"
-
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
-        return f"(not {_there(column(self.column))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +199,6 @@ class Not:
         """It as a condition of SQLite."""
         return f"(NOT {self.part.sql(column, values)})"
 
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
-        return f"(not ({self.part.milvus(column)}))"
-
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
@@ -274,10 +219,6 @@ class _Joined:
         """It as a condition of SQLite."""
         word = f" {self._word().upper()} "
         return f"({word.join(part.sql(column, values) for part in self.parts)})"
-
-    def milvus(self, column: Column) -> str:
-        """It as an expression of Milvus."""
-        return f" {self._word()} ".join(f"({part.milvus(column)})" for part in self.parts)
 
     def _word(self) -> str:
         return type(self).__name__.lower()
@@ -372,26 +313,3 @@ def _sql_test(name: str, sign: str, value: Value, values: list[Any]) -> str:
         return f"(typeof({name}) = 'text' AND {name} {sign} ?)"
     values.append(int(value) if isinstance(value, bool) else value)
     return f"(typeof({name}) IN ('integer', 'real') AND {name} {sign} ?)"
-
-
-def _there(name: str) -> str:
-    return f"exists {name}"
-
-
-def _milvus_test(name: str, sign: str, value: Value) -> str:
-    if isinstance(value, Date):
-        first, after = json.dumps(value.text), json.dumps(value.after())
-        low, high = f'{name} >= "0"', f'{name} < ":"'
-        if sign == "=":
-            low, high = f"{name} >= {first}", f"{name} < {after}"
-        elif sign in ("<", "<="):
-            high = f"{name} < {first if sign == '<' else after}"
-        else:
-            low = f"{name} >= {first if sign == '>=' else after}"
-        return f"({low} and {high})"
-    mark = "==" if sign == "=" else sign
-    if isinstance(value, bool):
-        return f"{name} {mark} {'true' if value else 'false'}"
-    if isinstance(value, str):
-        return f"{name} {mark} {json.dumps(value)}"
-    return f"{name} {mark} {value!r}"

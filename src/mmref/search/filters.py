@@ -100,23 +100,6 @@ class Filter:
         values: list[Any] = []
         return self.root.sql(column_sql, values), values
 
-    def to_milvus(self, column: Callable[[str], str] | None = None) -> str:
-        r"""The same as an expression for Milvus.
-
-        Milvus tests kinds less strictly than :meth:`matches` and has no search within text.
-
-        Args:
-            column: writes a column; by default a key of the JSON field ``metadata``.
-
-        Raises:
-            UsageError: ``~`` is asked for.
-
-        Example:
-            >>> Filter.parse("camera = 'it''s \"c3\"'").to_milvus()
-            'metadata["camera"] == "it\'s \\"c3\\""'
-        """
-        return self.root.milvus(column or (lambda name: f'metadata["{name}"]'))
-
     def __str__(self) -> str:
         """The filter as text that parses to the same tree."""
         return self.root.text()

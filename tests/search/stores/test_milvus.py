@@ -130,24 +130,23 @@ def test_compact_deletes_what_was_removed(uri):
         assert store.verify() == []
 
 
-def test_damage_is_found_and_mended(lite):
-    ids = fill(lite)
-    with open_store(lite, RUN) as store:
+def test_damage_is_found_and_mended(uri):
+    ids = fill(uri)
+    with open_store(uri, RUN) as store:
         collection, _ = store.newest()
         first, second, third = list(ids.values())[:3]
         rows = {row["id"]: row for row in store._view().rows_of([first, second, third], milvus.ALL)}
         rows[first]["vector"] = [2.0] + [0.0] * 15
         rows[second]["columns"] = {"n_n": -5}
         rows[third] |= {"pk": rows[third]["pk"] + 1}
-        store.connection.upsert(collection, list(rows.values()))
+        time = store.connection.upsert(collection, list(rows.values()))
+        store.commit(store.newest()[1].written_at(time))
         found = store.verify()
         assert [line.partition(": ")[2] for line in found] == [
             "its vector has the length 2, not 1",
             "filters see other columns than it has",
             "it is there twice",
-            "1 paths stand in two items",
-        ][: len(found)]
-        assert len(found) >= 3
+        ]
         store.verify(repair=True)
         assert store.verify() == []
         assert len(store) == 58

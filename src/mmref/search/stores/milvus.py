@@ -8,17 +8,15 @@ in :mod:`mmref.search.stores.milvus_rows`.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count as counting
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
 from mmref.search.filters import Filter
-from mmref.search.records import Arrays, Candidates, Changes, Item, Record, RunIdentity, Vector
+from mmref.search.records import Arrays, Candidates, Changes, Item, RunIdentity, Vector
 from mmref.search.stores.milvus_address import MilvusAddress
+from mmref.search.stores.milvus_changes import planned
 from mmref.search.stores.milvus_checks import MilvusChecks
 from mmref.search.stores.milvus_connection import Connection
 from mmref.search.stores.milvus_lock import WriterLock
@@ -28,14 +26,9 @@ from mmref.search.stores.milvus_rows import (
     ALL,
     HEAD,
     MilvusHead,
-    key_of,
-    packed_profile,
-    place_fields,
-    rounded,
     schema,
 )
 from mmref.search.stores.milvus_view import MilvusView
-from mmref.search.stores.rows import layout_of
 
 MARK = "__mmref_"
 GRACE = 2.0  # seconds that searches under way have before what they may read is deleted
@@ -299,71 +292,14 @@ class MilvusStore:
         view = self._view()
         if self._unfinished:
             self.clear_away()
-        head, next_generation = self._head, self._head.generation + 1
-        layout = head.layout
-        if layout is None and changes.records:
-            layout = layout_of(changes.records[0].profile)
-        fresh = self._new_fields(changes.records, head, layout or [])
-        numbers, next_id = self._numbers(changes, view, head.next_id)
-        placed = {int(number): place for number, place in changes.placed}
-        touched = {*map(int, changes.removed), *placed, *(n for n in numbers if n < head.next_id)}
-        rows: list[dict[str, Any]] = []
-        old = 0
-        for row in view.rows_of(sorted(touched), ALL):
-            old += 1
-            rows.append({**row, "died": next_generation})
-            number = int(row["id"])
-            if number in placed and number not in numbers:
-                rows.append(
-                    {**row, **place_fields(placed[number]), **_born(number, next_generation)}
-                )
-        for number, fields in numbers.items():
-            rows.append({**fresh[fields], **_born(number, next_generation)})
-        born = sum(1 for row in rows if row["born"] == next_generation)
+        plan = planned(changes, view, self._head)
+        head = self._head
         self._unfinished = True
-        for part in self.batches(rows):
+        for part in self.batches(plan.rows):
             head = head.written_at(self.connection.upsert(self._collection, part))
-        images = head.images + born - old
-        self.commit(head.following(images=images, next_id=next_id, layout=layout))
+        images = head.images + plan.more
+        self.commit(head.following(images=images, next_id=plan.next_id, layout=plan.layout))
         self._unfinished = False
-
-    def _new_fields(
-        self, records: Sequence[Record], head: MilvusHead, layout: list[tuple[str, str, int]]
-    ) -> list[dict[str, Any]]:
-        """The fields of new rows, but for their numbers."""
-        if not records:
-            return []
-        if any(record.vector.shape != (head.run.dimension,) for record in records):
-            raise ValueError(f"a vector must be {head.run.dimension} finite numbers")
-        vectors = rounded(np.stack([record.vector for record in records]), head.coding)
-        return [
-            {
-                **place_fields(record.place),
-                "digest": record.digest,
-                "profile": packed_profile(record.profile, layout),
-                "vector": vector,
-            }
-            for record, vector in zip(records, vectors, strict=True)
-        ]
-
-    @staticmethod
-    def _numbers(changes: Changes, view: MilvusView, next_id: int) -> tuple[dict[int, int], int]:
-        """For each item that is written, by id, the record; and the next free id."""
-        placed = {place.path: int(number) for number, place in changes.placed}
-        paths = [*placed, *(record.place.path for record in changes.records)]
-        gone = {*map(int, changes.removed), *placed.values()}
-        held = {path: item.id for path, item in view.at(paths).items() if item.id not in gone}
-        if taken := held.keys() & placed.keys():
-            raise StoreError(f"{min(taken)} is the path of another item: index it again")
-        known = held | placed
-        numbers: dict[int, int] = {}
-        free = counting(next_id)
-        for row, record in enumerate(changes.records):
-            if record.place.path not in known:
-                known[record.place.path] = next_id = next(free)
-                next_id += 1
-            numbers[known[record.place.path]] = row
-        return numbers, next_id
 
     def batches(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
         """Rows in parts that one message can carry."""
@@ -469,7 +405,3 @@ class MilvusStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _born(number: int, generation: int) -> dict[str, Any]:
-    return {"pk": key_of(number, generation), "id": number, "born": generation, "died": ALIVE}

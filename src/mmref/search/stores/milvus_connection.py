@@ -149,10 +149,9 @@ class Connection:
         self.call("upsert", collection, list(rows))
         return self._written_at(collection)
 
-    def delete(self, collection: str, keys: Sequence[int]) -> int:
-        """Delete rows by their keys; the server's time of it."""
+    def delete(self, collection: str, keys: Sequence[int]) -> None:
+        """Delete rows by their keys; servers do not say when that was."""
         self.call("delete", collection, filter=f"pk in {list(map(int, keys))}")
-        return self._written_at(collection)
 
     def _written_at(self, collection: str) -> int:
         """When this client last wrote to a collection, for readers elsewhere to wait for."""

@@ -144,12 +144,21 @@ class MilvusMigration:
         if left:
             raise StoreError(f"{left:,} images of {store.uri} are not encoded anew yet")
         self._bring_up()
-        following = coming.following(next=None, forgotten=head.generation, written=-1)
         connection = store.connection
+        following = coming.following(next=None, forgotten=head.generation, written=self._time())
         connection.set_property(self._name, WRITER, store.writer_text())
         connection.set_property(self._name, HEAD, following.text())
         connection.call("alter_alias", self._name, store.address.collection)
         store.changed_over(self._name, following)
+
+    def _time(self) -> int:
+        """The server's time of now, behind all that was written: one row is written again."""
+        connection = self._store.connection
+        first = next(self._store.items(), None)
+        if first is None:
+            return -1
+        rows = connection.query(self._name, f"id == {first.id}", ALL, -1)
+        return connection.upsert(self._name, rows)
 
     def _bring_up(self) -> None:
         """Give every row of the new run the place, and the key, that its item has now."""

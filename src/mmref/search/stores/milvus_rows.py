@@ -115,10 +115,8 @@ class MilvusHead:
         return replace(self, generation=self.generation + 1, **changes)
 
     def written_at(self, time: int) -> "MilvusHead":
-        """The head after one more write."""
-        return replace(
-            self, written=-1 if time < 0 or self.written < 0 else max(time, self.written)
-        )
+        """The head after one more write: what was written before is seen when that is."""
+        return replace(self, written=time)
 
     @property
     def coding(self) -> Coding:
