@@ -180,9 +180,7 @@ def test_a_run_stored_before_there_were_runs_of_characters_is_built(kind: str) -
 
 class TestRegistry:
     def test_unknown_kind(self) -> None:
-        with pytest.raises(
-            ConfigError, match="unknown encoder 'clop': choose one of clip"
-        ):
+        with pytest.raises(ConfigError, match="unknown encoder 'clop': choose one of clip"):
             build_encoder({"kind": "clop"})
 
     def test_names_are_the_kinds(self) -> None:
