@@ -129,6 +129,8 @@ def test_what_is_wrong_is_one_line(tmp_path, text, error, message):
 
 @pytest.mark.parametrize("name", ["rstpeid", "recipes/rstpreed.yaml", "elsewhere/rstpreid.yaml"])
 def test_a_name_that_is_none(name):
+    with pytest.raises(PathError, match="a recipe such as rstpreid"):
+        find_settings("nothing-like-it")
     with pytest.raises(PathError, match=r"no settings file at .*did you mean the recipe rstpreid"):
         find_settings(name)
 

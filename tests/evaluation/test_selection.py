@@ -68,3 +68,20 @@ def test_without_a_record_that_can_be_read(tmp_path, text):
     assert recorded_selection(tmp_path) is None
     assert chosen_on(None) == "not stated"
     assert "not recorded" in selection_remarks(None, "")[0]
+
+
+def test_a_checkpoint_as_it_is_was_chosen_by_nobody(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    found = recorded_selection(tmp_path)
+    assert found == {"zero_shot": True}
+    assert chosen_on(found) == "zero-shot"
+    assert selection_remarks(found, "") == [
+        "Selection: none, this is the checkpoint as it is, not trained here (zero-shot)."
+    ]
+    (tmp_path / "model.json").write_text("{}")
+    assert recorded_selection(tmp_path) is None
+
+
+def test_a_run_whose_start_was_best(tmp_path):
+    found = written(tmp_path, RECORD | {"best_epoch": 0})
+    assert "Selection: the start, before 9 epochs, and" in selection_remarks(found, "")[0]

@@ -11,6 +11,8 @@ from mmref import MMRef, evaluate
 from mmref.config import Settings
 from mmref.encoders.clip.encoder import ClipEncoder
 from mmref.errors import ConfigError, ModelError, PathError
+from mmref.evaluation.reconstruction import masked_word_accuracy
+from mmref.evaluation.sayings import predicted_words
 from mmref.training.checkpoint import CHECKPOINT_FILE
 from mmref.training.trainer import Trainer, train
 
@@ -211,3 +213,16 @@ class TestZeroShot:
         (tmp_path / "config.json").write_text('{"model_type": "bert"}')
         with pytest.raises(ModelError, match="not both towers of CLIP or SigLIP"):
             MMRef.from_pretrained(tmp_path)
+
+
+def test_references_of_a_clip_run_say_words_of_the_captions(folders, pictures, tmp_path):
+    train(pictures, tmp_path / "run", settings(folders["clip"], **{"references.decoder_epochs": 9}))
+    model = MMRef.from_pretrained(tmp_path / "run")
+    asked = pictures.split("train").queries()
+    captions, objects = [query.caption for query in asked], [query.object for query in asked]
+    known = {word for caption in captions for word in model.encoder.tokeniser.words([caption])[0]}
+    told = predicted_words(model, model.references.objects, captions)
+    assert told and all(word.word in known for words in told for word in words)
+    figures = masked_word_accuracy(model, captions, objects)
+    tokens = sum(len(ids) for ids in model.encoder.tokeniser.ids(captions))
+    assert 0 < figures["words"] <= tokens

@@ -71,7 +71,8 @@ def masked_word_accuracy(
     right = torch.tensor([number[name] for name in objects], dtype=torch.long)
     other = _deranged(len(memory), rng)[right]
     vocabulary, length = decoder.embedding.num_embeddings, model.settings.encoder.caption_length
-    ids = model.encoder.tokenise(list(captions))
+    tokeniser = model.encoder.tokeniser  # type: ignore[attr-defined]  # of words, for clip too
+    ids = tokeniser.ids(list(captions))
     attribute = torch.from_numpy(attribute_words(ids, right.numpy(), vocabulary))
     hits: dict[str, list[Tensor]] = {"right": [], "shuffled": [], "none": []}
     telling: list[Tensor] = []

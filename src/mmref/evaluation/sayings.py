@@ -168,7 +168,8 @@ def predicted_words(
         return None
     rng = np.random.default_rng(seed)
     drawn = [frames[i] for i in rng.permutation(len(frames))[:_FRAMES]]
-    words = pad(model.encoder.tokenise(drawn), longest=model.settings.encoder.caption_length)
+    tokeniser = model.encoder.tokeniser  # type: ignore[attr-defined]  # of words, for clip too
+    words = pad(tokeniser.ids(drawn), longest=model.settings.encoder.caption_length)
     asked = (words > MASK) & torch.from_numpy(rng.random(tuple(words.shape)) < _HIDDEN)
     if not asked.any():
         raise DataError("not one of these captions holds a word of the training captions")
@@ -181,7 +182,6 @@ def predicted_words(
         return logits.softmax(dim=1).mean(dim=0)
 
     average = torch.stack([mean_over_slots(number) for number in sample]).mean(dim=0)
-    tokeniser = model.encoder.tokeniser  # type: ignore[attr-defined]
     found = []
     for number in chosen:
         own = mean_over_slots(number)

@@ -11,6 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmref.encoders.clip.hub import CONFIG_FILE
+from mmref.model import DESCRIPTION_FILE
+
 RECORD_FILE = "metrics.json"
 
 
@@ -24,10 +27,13 @@ def recorded_selection(folder: Path | None) -> dict[str, Any] | None:
         ``best_epoch`` (0 is the closed-form start), ``epochs``, ``seed``, ``refinement`` that was
         chosen, and ``train`` and ``val``: name, counts and fingerprint of the objects trained on
         and chosen by; ``val`` is None where nothing was validated; ``held_out`` says that they
-        are training objects set apart.
+        are training objects set apart. Of a checkpoint as it is, ``zero_shot`` alone: nothing
+        was trained here, so nothing was chosen.
     """
     if folder is None:
         return None
+    if (folder / CONFIG_FILE).is_file() and not (folder / DESCRIPTION_FILE).is_file():
+        return {"zero_shot": True}
     try:
         found = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -49,6 +55,8 @@ def chosen_on(selection: dict[str, Any] | None) -> str:
     """
     if selection is None:
         return "not stated"
+    if selection.get("zero_shot"):
+        return "zero-shot"
     if not selection.get("val"):
         return "last epoch"
     return "held-out train" if selection.get("held_out") else "on val"
@@ -69,13 +77,16 @@ def selection_remarks(selection: dict[str, Any] | None, fingerprint: str) -> lis
         return [
             "Selection: not recorded beside the model, so how its epoch was chosen is not known."
         ]
+    if selection.get("zero_shot"):
+        return ["Selection: none, this is the checkpoint as it is, not trained here (zero-shot)."]
     val, epoch, epochs = selection["val"], selection["best_epoch"], selection["epochs"]
     if not val:
         lines = [f"Selection: none (no validation objects); seed {selection['seed']}."]
     else:
+        which = f"epoch {epoch} of {epochs}" if epoch else f"the start, before {epochs} epochs,"
         apart = "training objects held out" if selection["held_out"] else "validation objects"
         lines = [
-            f"Selection: epoch {epoch} of {epochs} and the refinement were chosen by mAP on "
+            f"Selection: {which} and the refinement were chosen by mAP on "
             f"{val['objects']:,} {apart} of {val['name']}; seed {selection['seed']}."
         ]
         if val.get("fingerprint") == fingerprint:

@@ -65,7 +65,7 @@ def in_domain(record: dict[str, Any] | None, dataset: RetrievalDataset) -> bool:
         >>> in_domain(None, None)
         False
     """
-    if record is None or "train" not in dataset.split_names:
+    if record is None or "train" not in record or "train" not in dataset.split_names:
         return False
     train = dataset.split("train")
     told = record["train"]

@@ -19,6 +19,7 @@ from mmref.errors import ConfigError, PathError
 FOLDER = Path(__file__).parent
 EXTENDS = "extends"
 _SUFFIXES = ("", ".yaml", ".yml")
+_NO_RECIPE = ", and no recipe is called so: name a YAML file, or a recipe such as rstpreid"
 Tree = dict[str, dict[str, Any]]
 """Section -> setting -> value."""
 
@@ -58,7 +59,7 @@ def find_settings(name: str | Path) -> Path:
         if shipped.is_file():
             return shipped
     close = get_close_matches(path.stem, recipe_names(), n=1)
-    hint = f": did you mean the recipe {close[0]}?" if close else ""
+    hint = f": did you mean the recipe {close[0]}?" if close else _NO_RECIPE
     raise PathError(f"no settings file at {path}{hint}")
 
 

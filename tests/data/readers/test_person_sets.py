@@ -161,6 +161,14 @@ class TestWhereASetLies:
         for source in (tmp_path, folder / "reid_raw.json", f"cuhk-pedes:{tmp_path}"):
             assert load(source).fingerprint() == wanted
 
+    def test_images_of_another_copy_are_said_aloud(self, tmp_path: Path) -> None:
+        whole = write_rstpreid(tmp_path / "RSTPReid")
+        assert not has_note(load(whole), "not from beside")
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        (copy / "data_captions.json").write_text((whole / "data_captions.json").read_text())
+        assert has_note(load(f"rstpreid:{copy}"), f"from {whole / 'imgs'}, not from beside data_")
+
     def test_an_unknown_json_name_is_told_by_its_first_path(self, tmp_path: Path) -> None:
         write_cuhk_pedes(tmp_path, file="mine.json")
         assert load(tmp_path / "mine.json").name == "CUHK-PEDES"

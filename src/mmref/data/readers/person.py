@@ -79,6 +79,8 @@ class PersonReader:
         notes = [f"read from {', '.join(file.name for file, _ in files)}", *items.notes]
         if drawn:
             notes.append(f"{drawn}; --splits FILE names others")
+        if not root.is_relative_to(files[0][0].absolute().parent):
+            notes.append(f"images are read from {root}, not from beside {files[0][0].name}")
         notes += missing_folders(root, items.images)
         try:
             captions = [row[1] for row in items.rows]
