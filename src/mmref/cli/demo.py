@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: mmref demo --data data/flags --out demo-flags"
 MARK = "demo.json"
-SECONDS = 120.0
+SECONDS = 145.0
 QUESTIONS, SHOWN = 3, 5
 _OURS = ("data", "base", "mmref", "test.store", "val.store", "sheet.png", MARK)
 
