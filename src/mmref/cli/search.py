@@ -294,8 +294,9 @@ def _cells(hit: "Hit", refined: bool, named: bool) -> list[Any]:
 def _shared_folder(paths: "Sequence[str]", room: int) -> str:
     """The folder that all paths share, if they are too long to be shown in full; else empty."""
     import os
+    from pathlib import Path
 
     if max(map(len, paths)) <= room or not all(map(os.path.isabs, paths)):
         return ""
-    shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    shared = os.path.commonpath([str(Path(path).parent) for path in paths])
     return shared.rstrip(os.sep) + os.sep

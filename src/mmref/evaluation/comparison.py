@@ -25,6 +25,7 @@ from mmref.evaluation.selection import recorded_selection, selection_remarks
 from mmref.evaluation.tables import compared_table, figures_title
 from mmref.evaluation.vectors import TOLERANCE, Direction, evaluate_vectors
 from mmref.metrics.bootstrap import paired_difference
+from mmref.metrics.protocols import Figures
 from mmref.metrics.ranks import Ties
 from mmref.model import MMRef
 
@@ -195,14 +196,15 @@ def compare_runs(
     images = [_rows_of(one, common) for one in encoded]
     refiners = [model.refiner if refine else None for model in models]
 
-    def figures(direction: Direction) -> tuple[Any, Any]:
-        return tuple(  # type: ignore[return-value]
+    def figures(direction: Direction) -> tuple[Figures, Figures]:
+        one, two = (
             evaluate_vectors(
                 encoded[k].texts, images[k], asked, held, refiners[k],
                 direction=direction, ties=ties, missing="skip",
             )
             for k in (0, 1)
         )  # fmt: skip
+        return one, two
 
     one, two = figures("t2i")
     back = figures("i2t") if i2t else None

@@ -14,7 +14,7 @@ With less than three captions of an object nobody can say which of them is wrong
 left out and counted.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -276,14 +276,14 @@ def said_instead(wording: Wording, alignment: Alignment, row: int) -> tuple[str,
     What has less than half of the support of the first is left out.
     """
     place, weights = alignment.places[0, row], alignment.weights[0, row]
-    support: Counter[str] = Counter()
+    support: defaultdict[str, float] = defaultdict(float)
     best: dict[int, tuple[float, int]] = {}
     for other, weight in zip(place.tolist(), weights.tolist(), strict=True):
         caption = int(wording.caption[other])
         if weight > best.get(caption, (0.0, 0))[0]:
             best[caption] = (weight, other)
     for weight, other in best.values():
-        support[quotation(wording, other).lower()] += weight  # type: ignore[assignment]
+        support[quotation(wording, other).lower()] += weight
     ranked = sorted(support.items(), key=lambda item: (-item[1], item[0]))
     least = ranked[0][1] * _SUPPORTED if ranked else 0.0
     return tuple(text for text, weight in ranked[:_SHOWN] if weight >= least)

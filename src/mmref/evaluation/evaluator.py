@@ -1,5 +1,6 @@
 """A model on a data set -> a report."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -214,6 +215,10 @@ def _gain(
     return gain
 
 
+def _blocks(matrix: np.ndarray) -> Callable[[int, int], np.ndarray]:
+    return lambda start, stop: matrix[start:stop]
+
+
 def _controls(
     texts: Tensor, images: Tensor, asked: Objects, held: Objects, ties: Ties
 ) -> dict[str, dict[str, Any]]:
@@ -230,7 +235,7 @@ def _controls(
     }
     for name, matrix in tried.items():
         ranks = ranks_from_scores(
-            lambda start, stop, matrix=matrix: matrix[start:stop],  # type: ignore[misc]
+            _blocks(matrix),
             asked,
             held,
             ties=ties,

@@ -248,7 +248,7 @@ def fit(
                 others = torch.rand(len(rows)) < 0.75
                 loss = F.cross_entropy(model(evidence, rows, views, others), evidence.words[rows])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 optimiser.step()
                 schedule.step()
                 if progress:

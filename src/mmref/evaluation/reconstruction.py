@@ -9,7 +9,7 @@ repeats at least half again as often as chance would have it.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mmref.data.text import MASK, mask_words, pad
+from mmref.encoders.base import TrainableEncoder
 from mmref.errors import DataError, ModelError
 from mmref.model import MMRef
 from mmref.references.reconstruction import ReconstructionDecoder, masked_accuracy
@@ -71,7 +72,7 @@ def masked_word_accuracy(
     right = torch.tensor([number[name] for name in objects], dtype=torch.long)
     other = _deranged(len(memory), rng)[right]
     vocabulary, length = decoder.embedding.num_embeddings, model.settings.encoder.caption_length
-    tokeniser = model.encoder.tokeniser  # type: ignore[attr-defined]  # of words, for clip too
+    tokeniser = cast(TrainableEncoder, model.encoder).tokeniser  # of words, for clip too
     ids = tokeniser.ids(list(captions))
     attribute = torch.from_numpy(attribute_words(ids, right.numpy(), vocabulary))
     hits: dict[str, list[Tensor]] = {"right": [], "shuffled": [], "none": []}

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmref.data.text import MASK, pad
+from mmref.encoders.base import TrainableEncoder
 from mmref.errors import DataError, ModelError
 from mmref.evaluation.reconstruction import _decoder
 from mmref.model import MMRef, References
@@ -168,7 +169,7 @@ def predicted_words(
         return None
     rng = np.random.default_rng(seed)
     drawn = [frames[i] for i in rng.permutation(len(frames))[:_FRAMES]]
-    tokeniser = model.encoder.tokeniser  # type: ignore[attr-defined]  # of words, for clip too
+    tokeniser = cast(TrainableEncoder, model.encoder).tokeniser  # of words, for clip too
     words = pad(tokeniser.ids(drawn), longest=model.settings.encoder.caption_length)
     asked = (words > MASK) & torch.from_numpy(rng.random(tuple(words.shape)) < _HIDDEN)
     if not asked.any():

@@ -9,6 +9,7 @@ it: more seeds are no more objects.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -118,9 +119,7 @@ class Pool:
             "training_seconds": _mean(facts, lambda f: f["seconds"]),
             "steps": _mean(facts, lambda f: f["steps"]),
             **{
-                stage: _mean(facts, lambda f, stage=stage: f[stage])  # type: ignore[misc]
-                if all(stage in f for f in facts)
-                else None
+                stage: _mean(facts, itemgetter(stage)) if all(stage in f for f in facts) else None
                 for stage in STAGES.values()
             },
             "parameters": _mean(facts, lambda f: f["parameters"]),

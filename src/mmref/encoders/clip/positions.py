@@ -1,5 +1,7 @@
 """Position embeddings of the image's patches, resized to another grid than they were trained on."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,8 +54,8 @@ class PatchEmbeddings(nn.Module):
 
     def __init__(self, made: nn.Module, size: tuple[int, int]) -> None:
         super().__init__()
-        kept: nn.Conv2d = made.get_submodule("patch_embedding")  # type: ignore[assignment]
-        embedding: nn.Embedding = made.get_submodule("position_embedding")  # type: ignore[assignment]
+        kept = cast(nn.Conv2d, made.get_submodule("patch_embedding"))
+        embedding = cast(nn.Embedding, made.get_submodule("position_embedding"))
         patch = kept.kernel_size[0]
         self.class_embedding = getattr(made, "class_embedding", None)
         extra = 0 if self.class_embedding is None else 1

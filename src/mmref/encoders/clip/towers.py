@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ def set_image_size(model: nn.Module, size: tuple[int, int]) -> None:
     """
     vision = model.get_submodule("vision_model")
     embeddings = vision.get_submodule("embeddings")
-    patch = int(embeddings.get_submodule("patch_embedding").kernel_size[0])  # type: ignore[index]
+    patch = cast(nn.Conv2d, embeddings.get_submodule("patch_embedding")).kernel_size[0]
     fitting = tuple(max(patch, side // patch * patch) for side in size)
     if fitting != size:
         raise ConfigError(
