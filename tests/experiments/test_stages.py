@@ -3,7 +3,7 @@ import time
 import pytest
 
 from mmref.data.dataset import RetrievalDataset
-from mmref.experiments.demo import affordable_epochs
+from mmref.experiments.demo import affordable_epochs, epochs_within, training_seconds
 from mmref.experiments.stages import StageSteps, beside_epochs, stage_seconds
 from mmref.training.trainer import Trainer
 
@@ -49,14 +49,29 @@ def test_both_stages_are_timed_where_a_training_has_them(dataset):
     assert beside_epochs(Trainer(dataset, small().base_objective()), 2) == 0
 
 
-def test_stages_beside_the_epochs_leave_room_for_fewer_of_them(dataset, monkeypatch):
-    monkeypatch.setattr(Trainer, "measure", lambda self, steps: (1.0, 0.0))  # a second a step
-    monkeypatch.setattr("mmref.experiments.stages.beside_epochs", lambda trainer, steps: 0.0)
-    monkeypatch.setattr("mmref.experiments.demo.cores", lambda: 2)
-    alone = affordable_epochs(dataset, small(), 60)
+def test_a_step_that_was_disturbed_does_not_count():
+    def stage(progress):
+        for done in range(100):
+            time.sleep(0.3 if done == 3 else 0.005)
+            progress("captions", done + 1, 100, "")
+
+    assert stage_seconds(stage, 8) < 5  # the mean would say more
+
+
+def test_a_training_is_timed_stage_by_stage(dataset, monkeypatch):
+    monkeypatch.setattr(Trainer, "measure", lambda self, steps: (1.0, 3.0))  # a second a step
     monkeypatch.setattr("mmref.experiments.stages.beside_epochs", lambda trainer, steps: 24.0)
-    steps = Trainer(dataset, small()).pairs.steps
-    assert alone - affordable_epochs(dataset, small(), 60) == pytest.approx(24 / steps, abs=1.01)
-    monkeypatch.setattr("mmref.experiments.stages.beside_epochs", lambda trainer, steps: 999.0)
-    assert affordable_epochs(dataset, small(), 60) == 2
-    assert affordable_epochs(dataset, small(), float("inf")) == 40
+    beside, epoch = training_seconds(dataset, small())
+    assert 27 < beside < 57
+    assert epoch == Trainer(dataset, small()).pairs.steps + 3
+
+
+def test_other_stages_leave_room_for_fewer_epochs():
+    assert epochs_within(100, 0, 10) == 10
+    assert epochs_within(100, 45, 10) == 5
+    assert epochs_within(100, 999, 10) == 2
+    assert epochs_within(float("inf"), 45, 10) == 40
+
+
+def test_trainings_are_timed_two_at_a_time_in_processes_of_their_own(dataset):
+    assert affordable_epochs(dataset, small(), 0.001) == 2

@@ -43,7 +43,7 @@ FIGURE_VALUES: dict[str, Any] = {
     "references.decoder_epochs": 1,  # it changes no vector; the time goes to epochs with images
 }
 MOST_PIXELS = 1000  # images; with more, precomputed features are preferred where there are any
-LEAST, LONGEST, TIMED_STEPS = 2, 40, 4
+LEAST, LONGEST, TIMED_STEPS = 2, 40, 8
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (method, steps done, steps in all, note)."""
@@ -112,9 +112,7 @@ def settings_for(
         few = len(dataset) <= MOST_PIXELS
         values = {"encoder.kind": encoder or ("compact" if few else "features")}
     settings, notes = fitting_settings(dataset, Settings().with_values(values), values)
-    # In a process of its own: its memory is free again when the trainings start.
-    with _one_thread(), processes(1) as pool:
-        epochs = pool.submit(affordable_epochs, dataset, settings, seconds).result()
+    epochs = affordable_epochs(dataset, settings, seconds)
     settings = settings.with_values({"training.epochs": epochs})
     notes.append(
         f"{epochs} epochs each, as many as {seconds:.0f} s allow on this machine"
@@ -125,9 +123,10 @@ def settings_for(
 
 
 def affordable_epochs(dataset: RetrievalDataset, settings: Settings, seconds: float) -> int:
-    """How many epochs of MMRef, the dearer method, fit into ``seconds`` on one core.
+    """How many epochs of MMRef, the dearer method, fit into ``seconds``.
 
-    What its other stages take, captions alone and the decoder, is timed and set aside.
+    Timed as the trainings will run, two at a time, each in a process of one thread: what they take
+    from each other, be it memory bandwidth or a single core, is in the figures.
 
     Args:
         dataset: what is trained on.
@@ -135,33 +134,44 @@ def affordable_epochs(dataset: RetrievalDataset, settings: Settings, seconds: fl
         seconds: the whole training may take.
 
     Returns:
-        At least 2, even where the other stages alone take longer, and at most 40.
+        See :func:`epochs_within`.
+    """
+    with _one_thread(), processes(2) as pool:
+        jobs = [pool.submit(training_seconds, dataset, settings) for _ in range(2)]
+        timed = [job.result() for job in jobs]
+    beside, epoch = (sum(parts) / len(timed) for parts in zip(*timed, strict=True))
+    return epochs_within(seconds, beside, epoch)
+
+
+def epochs_within(seconds: float, beside: float, epoch: float) -> int:
+    """How many epochs fit, at least 2 and at most 40.
+
+    Example:
+        >>> epochs_within(145, beside=45, epoch=12), epochs_within(30, beside=45, epoch=12)
+        (8, 2)
+    """
+    return max(LEAST, int(min(LONGEST, (seconds - beside) / epoch)))
+
+
+def training_seconds(dataset: RetrievalDataset, settings: Settings) -> tuple[float, float]:
+    """Seconds of a training beside its epochs, and of one epoch, by timing steps of each stage.
+
+    Args:
+        dataset: what is trained on.
+        settings: of the training.
     """
     import torch
 
     from mmref.experiments.stages import beside_epochs
     from mmref.training.trainer import Trainer
 
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        begun = time.monotonic()
-        trainer = Trainer(dataset, settings)
-        setting_up = time.monotonic() - begun
-        step, validating = trainer.measure(TIMED_STEPS)
-        beside = beside_epochs(trainer, TIMED_STEPS)
-    finally:
-        torch.set_num_threads(threads)
-    # Two trainings share the memory bus, and one core must do for both where there is one.
-    slower = 1.25 if cores() > 1 else 2.0
-    epoch = (step * trainer.pairs.steps + validating) * slower
-    left = seconds - (setting_up + beside + validating) * slower
-    return max(LEAST, int(min(LONGEST, left / epoch)))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    begun = time.monotonic()
+    trainer = Trainer(dataset, settings)
+    setting_up = time.monotonic() - begun
+    step, validating = trainer.measure(TIMED_STEPS)
+    beside = beside_epochs(trainer, TIMED_STEPS)
+    return setting_up + beside + validating, step * trainer.pairs.steps + validating
 
 
 def train_both(

@@ -6,6 +6,8 @@ A training reports each step of them, so nobody computes their number a second t
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class _EnoughError(Exception):
 
 
 def stage_seconds(stage: Callable[[Progress], Any], steps: int) -> float:
-    """How long a stage would take as a whole, by doing its first few steps.
+    """How long a stage would take as a whole, by the median of its first few steps.
 
     Args:
         stage: does it, and reports each step.
@@ -84,7 +86,7 @@ def stage_seconds(stage: Callable[[Progress], Any], steps: int) -> float:
     timed = marks[1:] if len(marks) > 2 else marks
     if len(timed) < 2:
         return 0.0
-    return whole * (timed[-1] - timed[0]) / (len(timed) - 1)
+    return whole * median(after - before for before, after in pairwise(timed))
 
 
 def beside_epochs(trainer: "Trainer", steps: int) -> float:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from itertools import islice
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,14 +208,16 @@ class Steps:
         self.group.broadcast([side[name] for name in kept for side in (buffers, average)])
 
     def measure(self, steps: int) -> float:
-        """Seconds of one step, by doing some; the training is spoilt."""
+        """Seconds of one step, the median of some; the training is spoilt."""
         self.prepared.train()
         batches = [self.inputs(batch) for batch in islice(self.pairs.epoch(0), steps + 1)]
         self.step(batches[0], 0, 0, 1.0)  # the first one warms up
-        begun = time.monotonic()
+        taken = []
         for number, batch in enumerate(batches[1:] or batches, 1):
+            begun = time.monotonic()
             self.step(batch, 0, number, 1.0)
-        return (time.monotonic() - begun) / max(1, len(batches) - 1)
+            taken.append(time.monotonic() - begun)
+        return median(taken)  # one that was disturbed does not count
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
