@@ -43,7 +43,7 @@ from mmref.search.cut import LEAST_EVIDENCE
 from mmref.search.engine import Searcher
 from mmref.search.filter_tree import Compare
 from mmref.search.filters import Filter
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.options import Options
 from mmref.search.query import Query
 from mmref.training.trainer import Trainer

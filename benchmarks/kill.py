@@ -36,7 +36,7 @@ from mmref.model import MMRef
 
 CHILD = """
 import sys
-import mmref.search.ingest, mmref.training.trainer, mmref.training.run_folder
+import mmref.search.ingest.index, mmref.training.trainer, mmref.training.run_folder
 from mmref.cli import main
 main.VERBS = ("train", "index")
 print("begin", flush=True)

@@ -34,9 +34,9 @@ from mmref.environment import describe_environment
 from mmref.errors import MMRefError
 from mmref.files import write_json
 from mmref.references.refinement import Refiner
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
+from mmref.search.ingest.reencode import reencode
 from mmref.search.records import RunIdentity
-from mmref.search.reencode import reencode
 from mmref.search.stores import cache
 from mmref.search.stores.base import open_store
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmref.model import MMRef
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 
 from .colours import COLOURS, load, save_features, save_pictures, save_run
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from mmref.model import MMRef
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.stores.base import open_store
 
 from .colours import load, save_pictures, save_run

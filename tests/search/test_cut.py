@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmref.search.cut import LEAST_EVIDENCE, Noise, known_share, nearest_mean, nonsense
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.noise import measured_noise, sampled
 from mmref.search.stores.base import open_store
 

@@ -7,7 +7,7 @@ import torch
 from mmref.errors import ImageError, PathError, StoreMismatchError, UsageError
 from mmref.references.refinement import Refiner
 from mmref.search.engine import Searcher, reference_scores
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.query import Query
 
 from .fakes import COLOURS, ColourModel, means, picture, pictures

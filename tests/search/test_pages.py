@@ -10,7 +10,7 @@ from PIL import Image
 from mmref.errors import UsageError
 from mmref.search import engine
 from mmref.search.engine import Searcher
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.query import Query
 
 from .fakes import COLOURS, ColourModel, picture, pictures

@@ -162,7 +162,7 @@ def _search(
     """Index the split's pictures, answer its most detailed captions, draw the sheet."""
     from mmref.model import MMRef
     from mmref.search.engine import Searcher
-    from mmref.search.ingest import index_images
+    from mmref.search.ingest.index import index_images
     from mmref.search.sheet import Row, contact_sheet, tile_of
 
     part = dataset.split(split)

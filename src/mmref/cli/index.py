@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mmref.search.ingest import IngestReport
+    from mmref.search.ingest.report import IngestReport
 
 EPILOG = "Example: mmref index runs/flags ~/Pictures --store flags.store"
 _SHOWN = 10
@@ -53,7 +53,7 @@ def command(
     from mmref.cli.console import emit_json, say
     from mmref.errors import UsageError
     from mmref.model import MMRef
-    from mmref.search.ingest import index_images
+    from mmref.search.ingest.index import index_images
 
     if not images and not reencode:
         raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
@@ -62,7 +62,7 @@ def command(
         raise UsageError("--reencode takes the images that the store knows: leave IMAGES out")
     with _Bar() as bar:
         if reencode:
-            from mmref.search.reencode import reencode as encode_anew
+            from mmref.search.ingest.reencode import reencode as encode_anew
 
             report = encode_anew(
                 model,

@@ -15,8 +15,8 @@ from mmref.search.cursor import Cursor
 from mmref.search.cut import Confidence, Noise, known_share
 from mmref.search.filters import Filter
 from mmref.search.hits import Hit, Results
-from mmref.search.ingest import file_digest
-from mmref.search.listing import whole_path
+from mmref.search.ingest.listing import whole_path
+from mmref.search.ingest.reading import file_digest
 from mmref.search.noise import measured_noise, nearness
 from mmref.search.options import Options
 from mmref.search.pages import behind, hits_of, listed

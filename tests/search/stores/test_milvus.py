@@ -271,7 +271,7 @@ CHILD = """
 import sys
 sys.path.insert(0, sys.argv[3])
 from fakes import ColourModel
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 def progress(seen, total, report):
     print("at", seen, flush=True)
 index_images(ColourModel(pause=0.05), [sys.argv[1]], sys.argv[2], batch_size=4, progress=progress)
@@ -280,7 +280,7 @@ index_images(ColourModel(pause=0.05), [sys.argv[1]], sys.argv[2], batch_size=4, 
 
 @pytest.mark.slow
 def test_a_killed_index_goes_on_and_comes_out_the_same(collection, tmp_path):
-    from mmref.search.ingest import index_images
+    from mmref.search.ingest.index import index_images
 
     from ..fakes import ColourModel, contents, pictures
 

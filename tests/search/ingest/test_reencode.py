@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mmref.errors import DataError, StoreMismatchError, UsageError
-from mmref.search.ingest import index_images
-from mmref.search.reencode import reencode
+from mmref.search.ingest.index import index_images
+from mmref.search.ingest.reencode import reencode
 from mmref.search.stores.base import open_store
 
-from .fakes import ColourModel, contents, pictures
+from ..fakes import ColourModel, contents, pictures
 
 OLD, NEW = ColourModel(), ColourModel(refine="hubs", name="later", digest="decade")
 

@@ -3,9 +3,9 @@ import os
 import pytest
 
 from mmref.errors import DataError, PathError
-from mmref.search.listing import list_images, whole_path
+from mmref.search.ingest.listing import list_images, whole_path
 
-from .fakes import pictures, unprivileged
+from ..fakes import pictures, unprivileged
 
 
 def found(listing, root):

@@ -22,8 +22,9 @@ import torch
 
 from mmref.data.images import default_workers, image_array, load_image
 from mmref.errors import DataError, ImageError, UsageError
-from mmref.search.ingest import BATCH, IngestReport, Progress
-from mmref.search.listing import Source, list_images
+from mmref.search.ingest.index import BATCH
+from mmref.search.ingest.listing import Source, list_images
+from mmref.search.ingest.report import IngestReport, Progress
 from mmref.search.records import Changes, Encoded, Item, Model, RunIdentity, Skipped
 from mmref.search.stores.base import Migration, VectorStore, open_store
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 from mmref.search.stores.base import open_store
 
-from .fakes import ColourModel, contents, pictures
+from ..fakes import ColourModel, contents, pictures
 
 COUNT = 96
 BATCH = 4
 KILLS = int(os.environ.get("MMREF_KILLS", "3"))  # more by hand
 CHILD = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from fakes import ColourModel
-from mmref.search.ingest import index_images
+from mmref.search.ingest.index import index_images
 
 model = ColourModel(pause=0.02)
 print("begin", flush=True)

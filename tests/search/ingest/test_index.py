@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from mmref.errors import DataError, PathError, StoreError, StoreMismatchError
-from mmref.search.ingest import file_digest, index_images
+from mmref.search.ingest.index import index_images
+from mmref.search.ingest.reading import file_digest
 from mmref.search.records import RunIdentity
 from mmref.search.stores.base import open_store
 
-from .fakes import ColourModel, contents, picture, pictures
+from ..fakes import ColourModel, contents, picture, pictures
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ so that a kill at any moment costs at most the batches under way and the next ru
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ import numpy.typing as npt
 import torch
 
 from mmref.data.images import default_workers, image_array, load_image
-from mmref.errors import DataError, ImageError, PathError
-from mmref.search.listing import Found, Listing, Source, list_images
+from mmref.errors import DataError, ImageError
+from mmref.search.ingest.listing import Found, Listing, Source, list_images
+from mmref.search.ingest.report import IngestReport, Progress
 from mmref.search.records import (
     Changes,
     Item,
@@ -38,55 +39,6 @@ from mmref.search.stores.base import VectorStore, open_store
 BATCH = 64
 MAX_FILE_BYTES = 1 << 29
 _BATCHES_AHEAD = 2
-
-
-@dataclass
-class IngestReport:
-    """What ``index_images`` did.
-
-    Attributes:
-        added: items that were new.
-        updated: items whose content or metadata had changed.
-        moved: items found at another path; not encoded again.
-        removed: items whose picture is gone (``prune``).
-        unchanged: items left alone.
-        skipped: what could not be indexed, with reasons.
-        encoded: how many were encoded.
-        seconds: time taken.
-        notes: what the SOURCEs have to say.
-    """
-
-    added: int = 0
-    updated: int = 0
-    moved: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    encoded: int = 0
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def done(self) -> int:
-        """Pictures that are in the store now."""
-        return self.added + self.updated + self.moved + self.unchanged
-
-    @property
-    def failed(self) -> bool:
-        """Whether nothing at all could be indexed."""
-        return self.done == 0 and bool(self.skipped)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        counts = {
-            name: getattr(self, name)
-            for name in ("added", "updated", "moved", "removed", "unchanged", "encoded")
-        }
-        skipped = [{"path": skip.path, "reason": skip.reason} for skip in self.skipped]
-        return {**counts, "skipped": skipped, "seconds": round(self.seconds, 3)}
-
-
-Progress = Callable[[int, int, IngestReport], None]
 
 
 def index_images(
@@ -363,15 +315,3 @@ class _Ingest:
 
 def _results(waiting: list[_Ready | Future[_Ready]]) -> list[_Ready]:
     return [one if isinstance(one, _Ready) else one.result() for one in waiting]
-
-
-def file_digest(path: str | Path) -> str:
-    """The digest of a file's content as stores keep it, 32 hexadecimal digits.
-
-    Raises:
-        PathError: the file cannot be read.
-    """
-    try:
-        return content_digest(Path(path).read_bytes())
-    except OSError as error:
-        raise PathError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Pictures into stores: listing, reading, encoding, writing; re-encoding for another run."""
