@@ -98,7 +98,7 @@ def list_images(
     """
     listing = Listing()
     for source in sources:
-        dataset = source if isinstance(source, RetrievalDataset) else _as_dataset(source)
+        dataset = source if isinstance(source, RetrievalDataset) else as_dataset(source)
         if dataset is not None:
             _list_dataset(listing, dataset, features)
             continue
@@ -133,7 +133,8 @@ def whole_path(path: str) -> str:
         raise PathError(f"{path!r} is not a possible path: check it") from error
 
 
-def _as_dataset(source: str | Path) -> RetrievalDataset | None:
+def as_dataset(source: str | Path) -> RetrievalDataset | None:
+    """The data set that a source names, or None where it is a plain folder or file."""
     text = str(source)
     path = Path(text).expanduser()
     head, colon, _ = text.partition(":")
