@@ -3,6 +3,8 @@
 import re
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,9 +13,10 @@ import numpy as np
 from mmref.data.images import load_image
 from mmref.errors import PathError, StoreMismatchError, UsageError
 from mmref.references.refinement import reference_scores
+from mmref.search.captions.beside import require_captions
 from mmref.search.cursor import Cursor
 from mmref.search.cut import Confidence, Noise, known_share
-from mmref.search.filters import Filter
+from mmref.search.filters import Filter, unknown_columns
 from mmref.search.hits import Hit, Results
 from mmref.search.ingest.listing import whole_path
 from mmref.search.ingest.reading import file_digest
@@ -31,7 +34,7 @@ CANDIDATES = 200
 
 
 class Searcher:
-    """Answers questions from one store.
+    """Answers questions from one store: its pictures or, with ``pictures``, its captions.
 
     Threads may share a searcher; each search reads one generation of the store.
 
@@ -52,20 +55,33 @@ class Searcher:
                 print("nothing like it")
             elif page.next:
                 more = searcher.search(..., cursor=page.next)  # the same question
+        with Searcher.open("flags.store", captions=True) as searcher:
+            for hit in searcher.search(image="a.jpg", k=5):
+                print(round(hit.score, 3), hit.metadata["caption"], hit.metadata["image"])
 
     Args:
         store: an open store.
         model: the model that made it.
         refine: whether refinement is on unless asked otherwise; by default it is where the run's
             validation chose it.
+        pictures: the open store of the pictures that ``store`` holds the captions of. Equal
+            captions are one hit then, and a picture finds its own.
 
     Raises:
         StoreMismatchError: another run made the store.
         UsageError: refinement is asked of a run that has none.
     """
 
-    def __init__(self, store: VectorStore, model: Model, refine: bool | None = None) -> None:
+    def __init__(
+        self,
+        store: VectorStore,
+        model: Model,
+        refine: bool | None = None,
+        pictures: VectorStore | None = None,
+    ) -> None:
         self.store = store
+        self.pictures = store if pictures is None else pictures
+        self.captions = pictures is not None
         self.model = model
         made, here = store.identity, RunIdentity.of(model, "")
         difference = made.difference(here)
@@ -87,6 +103,7 @@ class Searcher:
         store: str | Path,
         run: str | Path | Model | None = None,
         refine: bool | None = None,
+        captions: bool = False,
     ) -> Self:
         """Open a store and load the run that made it.
 
@@ -94,19 +111,24 @@ class Searcher:
             store: the store's address.
             run: the run's folder when it has moved, or a loaded model.
             refine: as for the class.
+            captions: search among the store's captions (``mmref index --captions``).
 
         Raises:
-            PathError: there is no store, or the run's folder is not where it was.
+            PathError: there is no store, it holds no captions, or the run's folder is not where
+                it was.
             StoreMismatchError: another run made the store.
             StoreError: the store is damaged.
         """
-        opened = open_store(str(store))
-        try:
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_store(str(store)))
+            pictures = None
+            if captions:
+                pictures = opened
+                opened = stack.enter_context(require_captions(store, pictures))
             model = _model(opened, run) if run is None or isinstance(run, str | Path) else run
-            return cls(opened, model, refine)
-        except BaseException:
-            opened.close()
-            raise
+            searcher = cls(opened, model, refine, pictures)
+            stack.pop_all()
+        return searcher
 
     @property
     def _can_refine(self) -> bool:
@@ -122,6 +144,7 @@ class Searcher:
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+        self.pictures.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,6 +176,8 @@ class Searcher:
         """The best items for sentences, pictures, or both.
 
         A picture that is in the store itself is left out of its own results, with its copies.
+        Among captions equal ones are one hit, as by ``group_by="caption"``, unless ``fold`` or
+        ``group_by`` says otherwise.
 
         Args:
             query: a sentence, several, or a :class:`Query`; ``2.0:text`` weighs 2.
@@ -186,6 +211,8 @@ class Searcher:
 
     def answer(self, query: Query, options: Options) -> Results:
         """:meth:`search` with its arguments as two values."""
+        if self.captions and options.fold is None and options.group_by is None:
+            options = replace(options, group_by="caption")
         if options.auto_cut and query.texts and not self._known(query):
             return Results(query=query.label, confidence=Confidence.unknown())
         vector, own = self.encode(query)
@@ -244,7 +271,7 @@ class Searcher:
         for image, _ in query.images:
             picture, ids = self._image(image)
             vectors.append(picture)
-            own |= ids
+            own |= set() if self.captions else ids
         weights = [weight for _, weight in (*query.texts, *query.images)]
         return mixed(np.stack(vectors), weights), own
 
@@ -269,7 +296,7 @@ class Searcher:
             return self._encoded(image), set()
         name = str(image)
         path = whole_path(name) if name else name
-        with self.store.view() as view:
+        with self.pictures.view() as view:
             item = view.find(path) or view.find(name)
             on_disk = Path(path).is_file() and not isinstance(image, int)
             if self.model.kind != "features" and on_disk:
@@ -282,6 +309,13 @@ class Searcher:
                     f"{name!r} is no indexed item: give the path or the id of one"
                     if self.model.kind == "features"
                     else f"{name!r} is neither an image file nor an indexed item: check the path"
+                )
+            if self.pictures.identity.difference(self.store.identity) is not None:
+                raise StoreMismatchError(
+                    f"the pictures of {self.pictures.uri} are of another run than its captions, "
+                    f"and {name!r} is no file: complete mmref index "
+                    f"{self.pictures.identity.path or 'RUN'} --store {self.pictures.uri} "
+                    "--reencode"
                 )
             return view.vectors([item.id])[0], {item.id, *view.find_digest(item.digest)}
 
@@ -312,6 +346,7 @@ class Searcher:
             ranking = Ranking(view, scorer, depth, options.where, leave_out, bounds)
             first = ranking.tier()
             least = -np.inf if options.min_score is None else options.min_score
+            note = _note(view, options.where)
             confidence = None
             if options.auto_cut and len(first):
                 best = float(first.scores[0])
@@ -320,7 +355,7 @@ class Searcher:
                     near = nearness(self.model, unit)
                     confidence = noise.confidence(best, near, self._known(asked))
                     if not confidence.confident:
-                        return Results(query=label, confidence=confidence)
+                        return Results(query=label, confidence=confidence, note=note)
                 if noise is not None:
                     least = max(least, noise.least(best))
             ranked, bunches = listed(view, ranking, first, least, options, place)
@@ -341,17 +376,28 @@ class Searcher:
                     shown + len(page),
                 ).token()
             changed = place is not None and place.generation != view.generation
-        return Results(hits, query=label, next=following, confidence=confidence, changed=changed)
+        return Results(
+            hits, query=label, next=following, confidence=confidence, changed=changed, note=note
+        )
 
     def _noise(self, view: View, refined: bool, modality: str) -> Noise | None:
         key = (view.generation, refined, modality)
         with self._guard:
             if key not in self._noises:
                 refiner = self._refiner if refined else None
-                made = measured_noise(view, self.model, refiner, modality)
+                if self.captions and modality == "image":
+                    with self.pictures.view() as pictures:
+                        made = measured_noise(view, self.model, refiner, modality, pictures)
+                else:
+                    made = measured_noise(view, self.model, refiner, modality)
                 self._noises = {k: v for k, v in self._noises.items() if k[0] == key[0]}
                 self._noises[key] = made
             return self._noises[key]
+
+
+def _note(view: View, where: Filter | None) -> str | None:
+    names = None if where is None else view.column_names()
+    return None if where is None or names is None else unknown_columns(where, names)
 
 
 def _model(store: VectorStore, run: str | Path | None) -> Model:

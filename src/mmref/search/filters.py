@@ -27,9 +27,10 @@ Beside an item's metadata there are ``path``, ``name``, ``folder``, ``size`` (by
 (the metadata's, else the file's last change in UTC); metadata of the same name comes first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,6 +40,7 @@ from mmref.search.filter_tree import And, Node
 from mmref.search.records import Place
 
 BUILT_IN = ("path", "name", "folder", "size", "date")
+_SHOWN, _LISTED = 3, 20  # names of columns in a message
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,35 @@ def items_sql(name: str) -> str:
         "strftime('%Y-%m-%dT%H:%M:%S', mtime_ns / 1000000000, 'unixepoch') END",
     }
     return f"coalesce({given}, {built_in[name]})" if name in built_in else given
+
+
+def unknown_columns(where: Filter, names: Collection[str]) -> str | None:
+    """What to say of columns that a filter asks for and no item has; None where there are none.
+
+    Args:
+        where: the filter.
+        names: the columns that items have.
+
+    Example:
+        >>> unknown_columns(Filter.parse("Camra = 'c3' and size > 9"), ["camera", "object"])
+        "no item has a column 'Camra': is it camera?"
+        >>> unknown_columns(Filter.parse("year > 1999"), ["camera"])
+        "no item has a column 'year': there are camera, date, folder, name, path, size"
+    """
+    known = {name.casefold(): name for name in sorted({*names, *BUILT_IN})}
+    said = []
+    for name in where.columns():
+        if name not in names and name not in BUILT_IN:
+            close = get_close_matches(name.casefold(), known, _SHOWN)
+            there = f"is it {' or '.join(known[n] for n in close)}?" if close else _there(known)
+            said.append(f"no item has a column {name!r}: {there}")
+    return "; ".join(said) or None
+
+
+def _there(known: Mapping[str, str]) -> str:
+    shown = list(known.values())
+    more = ", ..." if len(shown) > _LISTED else ""
+    return f"there are {', '.join(shown[:_LISTED])}{more}"
 
 
 def all_of(parts: Sequence[Filter]) -> Filter | None:

@@ -62,6 +62,7 @@ class Results(list[Hit]):
         next: the cursor of the page behind this one; None at the end.
         confidence: with ``auto_cut``: whether anything answers the question, and why; else None.
         changed: the store was written to since the first page.
+        note: what is odd about the question: a filter on a column that no item has; else None.
 
     Example:
         >>> page = Results([Hit(1, 7, "/pics/a.png", 0.9, 0.9, None, {})], query="a red flag")
@@ -77,10 +78,11 @@ class Results(list[Hit]):
         next: str | None = None,
         confidence: Confidence | None = None,
         changed: bool = False,
+        note: str | None = None,
     ) -> None:
         super().__init__(hits)
         self.query, self.next = query, next
-        self.confidence, self.changed = confidence, changed
+        self.confidence, self.changed, self.note = confidence, changed, note
 
     @property
     def no_match(self) -> bool:
@@ -97,6 +99,8 @@ class Results(list[Hit]):
             document["next"] = self.next
         if self.changed:
             document["changed"] = True
+        if self.note is not None:
+            document["note"] = self.note
         if self.confidence is not None:
             document["confidence"] = asdict(self.confidence)
         return document

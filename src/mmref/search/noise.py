@@ -17,7 +17,11 @@ _FEW = 2000
 
 
 def measured_noise(
-    view: View, model: Model, refiner: Refiner | None, modality: str = "text"
+    view: View,
+    model: Model,
+    refiner: Refiner | None,
+    modality: str = "text",
+    pictures: View | None = None,
 ) -> Noise | None:
     """Ask nonsense of a store; the same store gives the same noise.
 
@@ -25,8 +29,9 @@ def measured_noise(
         view: one generation of it.
         model: the run that made it.
         refiner: the refinement in use, or None.
-        modality: ``image``: the sample's own pictures are asked in the place of nonsense; their
-            floor alone means something.
+        modality: ``image``: a sample of pictures is asked in the place of nonsense; their floor
+            alone means something.
+        pictures: where these are, if not in the store itself.
 
     Returns:
         None for an empty store.
@@ -36,7 +41,14 @@ def measured_noise(
         return None
     vectors, profiles = view.vectors(ids), view.profiles(ids)
     in_words = modality == "text"
-    asked = _encoded(model, nonsense(vocabulary(model))) if in_words else vectors[:SENTENCES]
+    if in_words:
+        asked = _encoded(model, nonsense(vocabulary(model)))
+    elif pictures is None:
+        asked = vectors[:SENTENCES]
+    else:
+        asked = pictures.vectors(sampled(pictures, SENTENCES))
+    if not len(asked):
+        return None
     floors: list[Scores] = []
     peaks: list[float] = []
     for row, vector in enumerate(asked):
@@ -46,7 +58,8 @@ def measured_noise(
             found = view.candidates(vector, _NEAREST)
             peaks.append(float(scorer.scores(found.scores, found.profiles)[0].max()))
         else:
-            scores = np.delete(scores, row) if len(scores) > 1 else scores
+            if pictures is None and len(scores) > 1:
+                scores = np.delete(scores, row)  # its own
             peaks.append(float(scores.max()))
         floors.append(scores)
     near_floor, near_peak = _references(model, asked)

@@ -51,6 +51,9 @@ class View(Protocol):
     def profiles(self, ids: Sequence[int]) -> Arrays:
         """Stored profiles in this order, arrays [n, ...] by name; raises as ``vectors``."""
 
+    def column_names(self) -> set[str] | None:
+        """The names of the columns that items have; None where finding them out takes time."""
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles.
 

@@ -191,6 +191,10 @@ class Columns:
         column = self._column(name)
         return np.full(self.count, node.matches({})) if column is None else column.mask(node)
 
+    def names(self) -> set[str]:
+        """The names of all columns, those left out too."""
+        return {*self._columns, *self.left_out}
+
     def _column(self, name: str) -> Column | None:
         column = self._columns.get(name)
         if isinstance(column, Path):

@@ -223,6 +223,11 @@ class LocalStore:
         with self.view() as view:
             return view.profiles(ids)
 
+    def column_names(self) -> set[str]:
+        """The names of the columns that items have."""
+        with self.view() as view:
+            return view.column_names()
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles."""
         with self.view() as view:

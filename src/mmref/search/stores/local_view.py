@@ -90,6 +90,10 @@ class LocalView:
         if head is not None:
             self._rows = Rows(self._session, head)
 
+    def column_names(self) -> set[str]:
+        """The names of the columns that items have."""
+        return self.snapshot().column_names()
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles."""
         contiguous = np.ascontiguousarray(vector, dtype=np.float32)

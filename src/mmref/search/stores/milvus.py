@@ -225,6 +225,9 @@ class MilvusStore:
         """Stored profiles in this order, arrays [n, ...] by name."""
         return self._view().profiles(ids)
 
+    def column_names(self) -> None:
+        """Not known: every item would have to be read."""
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles."""
         return self._view().candidates(vector, count, where)

@@ -153,6 +153,9 @@ class MilvusView:
 
     # ------------------------------------------------------------------ searching
 
+    def column_names(self) -> None:
+        """Not known: every item would have to be read."""
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles.
 

@@ -129,6 +129,10 @@ class Snapshot:
 
     # ------------------------------------------------------------------ filters
 
+    def column_names(self) -> set[str]:
+        """The names of the columns that items have or had."""
+        return self.base.columns.names() | self._delta_columns.names()
+
     def masks(self, where: Filter, asked: Asked) -> tuple[Mask, Mask]:
         """The rows of the base (dead ones too) and of the delta that pass a filter.
 

@@ -1,0 +1,1 @@
+"""Captions in a store: listing, encoding, writing, and where they are kept."""
