@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmref.model import MMRef
+    from mmref.search.captions.listing import CaptionListing
     from mmref.search.ingest.report import IngestReport
 
 EPILOG = "Example: mmref index runs/flags ~/Pictures --store flags.store"
@@ -25,6 +29,12 @@ def command(
     ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Forget images of these folders that are gone.")
+    ] = False,
+    captions: Annotated[
+        bool,
+        typer.Option(
+            "--captions", help="Index the captions too: of a SOURCE, or a.txt beside a.jpg."
+        ),
     ] = False,
     reencode: Annotated[
         bool,
@@ -53,6 +63,7 @@ def command(
     from mmref.cli.console import emit_json, say
     from mmref.errors import UsageError
     from mmref.model import MMRef
+    from mmref.search.captions.beside import refuse_captions
     from mmref.search.ingest.index import index_images
 
     if not images and not reencode:
@@ -60,6 +71,10 @@ def command(
     model = MMRef.from_pretrained(run).to("auto")
     if images and reencode and model.kind != "features":
         raise UsageError("--reencode takes the images that the store knows: leave IMAGES out")
+    if captions and reencode:
+        raise UsageError("--reencode takes the captions of the store too: leave --captions out")
+    refuse_captions(store)
+    listing = _captions(images or (), store, model) if captions else None
     with _Bar() as bar:
         if reencode:
             from mmref.search.ingest.reencode import reencode as encode_anew
@@ -83,20 +98,67 @@ def command(
                 storage=storage,
                 progress=bar,
             )
-    for note in report.notes:
+    beside = _index_captions(model, run, store, report, listing, prune, reencode, storage)
+    for note in [*report.notes, *(beside.notes if beside else ())]:
         say(f"note: {note}")
     if json_out:
-        emit_json(report.as_dict())
+        emit_json(report.as_dict() | ({"captions": beside.as_dict()} if beside else {}))
     else:
         _print(report, store)
+        if beside:
+            _print_captions(beside)
     _say_skipped(report)
+    if beside:
+        _say_skipped(beside)
     if report.failed:
         say("mmref: nothing could be indexed")
         raise typer.Exit(1)
 
 
+def _captions(sources: "Sequence[str]", store: str, model: "MMRef") -> "CaptionListing":
+    """The captions, listed before anything is done: where there are none, that is said at once."""
+    from mmref.search.captions.listing import list_captions
+
+    folder = None if "://" in store else Path(store)
+    return list_captions(sources, features=model.kind == "features", leave_out=folder)
+
+
+def _index_captions(
+    model: "MMRef",
+    run: str,
+    store: str,
+    report: "IngestReport",
+    listing: "CaptionListing | None",
+    prune: bool,
+    reencode: bool,
+    storage: str | None,
+) -> "IngestReport | None":
+    """Bring the captions of a store up to date after its images; None where there are none."""
+    from mmref.search.captions.index import index_captions
+    from mmref.search.captions.reencode import reencode_captions
+
+    place = model.path or run
+    with _Bar("captions") as bar:
+        if reencode:
+            return reencode_captions(model, store, run=place, storage=storage, progress=bar)
+        if listing is None or report.failed:
+            return None
+        return index_captions(
+            model,
+            listing,
+            store,
+            run=place,
+            prune=prune,
+            sweep=report.moved + report.removed > 0,
+            progress=bar,
+        )
+
+
 class _Bar:
     """Progress with a rate; shown with the first batch."""
+
+    def __init__(self, what: str = "images") -> None:
+        self.what = what
 
     def __enter__(self) -> "_Bar":
         from mmref.cli.console import progress_bar
@@ -112,9 +174,9 @@ class _Bar:
             self.begun = time.monotonic()
             self.first = seen
             self.bar.start()
-            self.task = self.bar.add_task("indexing", total=total, note="")
+            self.task = self.bar.add_task(f"indexing {self.what}", total=total, note="")
         seconds = time.monotonic() - self.begun
-        note = f"{(seen - self.first) / seconds:,.0f} images/s" if seconds > 0.05 else ""
+        note = f"{(seen - self.first) / seconds:,.0f} {self.what}/s" if seconds > 0.05 else ""
         self.bar.update(self.task, completed=seen, note=note)
 
     def __exit__(self, *_: object) -> None:
@@ -139,6 +201,15 @@ def _print(report: "IngestReport", store: str) -> None:
         f"{redacted(store)}: {report.done:,} images in {report.seconds:.1f} s", markup=False
     )
     console.print("  ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def _print_captions(report: "IngestReport") -> None:
+    from mmref.cli.console import out
+
+    names = ("added", "updated", "removed", "unchanged")
+    counts = [f"{name} {getattr(report, name):,}" for name in names]
+    counts.append(f"skipped {len(report.skipped):,}")
+    out().print(f"captions: {'  '.join(counts)}")
 
 
 def _say_skipped(report: "IngestReport") -> None:
