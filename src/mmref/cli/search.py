@@ -17,6 +17,7 @@ EPILOG = (
 
 _OTHER_COLUMNS = 46  # letters of a line that the numbers take
 _GROUP = 18  # letters of a group's name
+_SCORES = ("rank", "score", "base", "ref")
 _WIDE = 5  # pictures in a row of a sheet
 
 
@@ -38,6 +39,9 @@ def command(
             help="An image file, or the path or id of an indexed image; repeatable.",
         ),
     ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Find sentences: the captions in the store.")
+    ] = False,
     queries: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +107,8 @@ def command(
     A filter compares columns of the metadata, and path, name, folder, size and date, by = != < <=
     > >= ~ (text within), in ('a', 'b'), is missing, joined by and, or, not.
 
+    With --captions an image finds its sentences; a sentence finds similar ones.
+
     With --queries and --json each line of stdout is the document of one question.
     """
     from mmref.cli.console import say
@@ -114,6 +120,8 @@ def command(
 
     if k < 1:
         raise UsageError(f"-k must be at least 1, not {k}")
+    if captions and copy_to is not None:
+        raise UsageError("--copy-to copies images: leave it or --captions out")
     options = Options.of(
         k,
         where,
@@ -130,7 +138,8 @@ def command(
         raise UsageError("--queries stands alone: give texts, images and --not in its lines")
     else:
         asked = read_questions(queries, options)
-    with Searcher.open(store, run, refine=False if no_refine else None) as searcher:
+    refine = False if no_refine else None
+    with Searcher.open(store, run, refine=refine, captions=captions) as searcher:
         many = queries is not None
         answers = [_answer(searcher, one, many) for one in asked]
         pages = [page for page, _ in answers]
@@ -179,7 +188,8 @@ def _show(
     elif json_out:
         emit_json(page.as_dict())
     else:
-        _print(page, label if many else "")
+        title = label if many else ""
+        _print_captions(page, title) if searcher.captions else _print(page, title)
     if error:
         say(f"{name}{error}")
         return
@@ -187,7 +197,7 @@ def _show(
         if words:
             say(f"note: {name}the run has never seen {', '.join(words)}")
     _say_end(page, asked.options.min_score, name)
-    if page.next and not many and not json_out:
+    if page and page.next and not many and not json_out:
         say(f"more: --cursor {page.next}")
 
 
@@ -201,6 +211,8 @@ def _emit_line(document: dict[str, Any]) -> None:
 def _say_end(page: "Results", min_score: float | None, name: str) -> None:
     from mmref.cli.console import say
 
+    if page.note is not None:
+        say(f"note: {name}{page.note}")
     if page.changed:
         say(f"note: {name}the store has changed since the first page; new images may be left out")
     if page.no_match and page.confidence is not None:
@@ -229,18 +241,19 @@ def _export(pages: "Sequence[Results]", csv: str | None, copy_to: str | None) ->
 def _write_sheet(
     searcher: "Searcher", asked: "Sequence[Asked]", pages: "Sequence[Results]", path: str
 ) -> None:
-    from mmref.search.sheet import Row, contact_sheet, tile_of
+    from mmref.search.sheet import Row, caption_tile, contact_sheet, tile_of
 
     rows = []
     for one, page in zip(asked, pages, strict=True):
         picture = None
         if one.query.images:
             given = str(one.query.images[0][0])
-            item = searcher.store.find(given)
+            item = searcher.pictures.find(given)
             picture = given if item is None else item.place.path
-        title = one.query.label if picture is None or one.query.texts else "images like this one"
+        alone = "its sentences" if searcher.captions else "images like this one"
+        title = one.query.label if picture is None or one.query.texts else alone
         subtitle = "no confident match" if page.no_match else ""
-        shown = [tile_of(hit) for hit in page]
+        shown = [caption_tile(hit) if searcher.captions else tile_of(hit) for hit in page]
         rows.append(Row(title, shown[:_WIDE], picture, subtitle))
         rows += [Row("", shown[start : start + _WIDE]) for start in range(_WIDE, len(shown), _WIDE)]
     contact_sheet(rows, path)
@@ -258,13 +271,13 @@ def _print(hits: "Results", title: str) -> None:
         console.print(title, markup=False, soft_wrap=True)
     if not hits:
         return
-    refined = hits[0].reference_score is not None
+    refined = _refined(hits)
     bunched = hits[0].others is not None
     named = any(hit.group is not None for hit in hits)
     taken = _OTHER_COLUMNS + (6 if bunched else 0) + (_GROUP + 2 if named else 0)
     folder = _shared_folder([hit.path for hit in hits], console.width - taken)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    names = ["rank", "score", *(["base", "ref"] if refined else []), "id"]
+    names = [*_SCORES[: 4 if refined else 2], "id"]
     for name in [*names, *(["also"] if bunched else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     if named:
@@ -280,15 +293,55 @@ def _print(hits: "Results", title: str) -> None:
 def _cells(hit: "Hit", refined: bool, named: bool) -> list[Any]:
     from rich.text import Text
 
-    cells: list[Any] = [str(hit.rank), f"{hit.score:.4f}"]
-    if refined:
-        cells += [f"{hit.base_score:.4f}", f"{hit.reference_score or 0.0:.4f}"]
-    cells.append(str(hit.id))
+    cells: list[Any] = [*_scores(hit, refined), str(hit.id)]
     if hit.others is not None:
         cells.append(f"+{len(hit.others)}" if hit.others else "")
     if named:
         cells.append(Text("-" if hit.group is None else str(hit.group)))
     return cells
+
+
+def _refined(hits: "Results") -> bool:
+    return hits[0].reference_score is not None
+
+
+def _scores(hit: "Hit", refined: bool) -> list[str]:
+    shown = [str(hit.rank), f"{hit.score:.4f}"]
+    if refined:
+        shown += [f"{hit.base_score:.4f}", f"{hit.reference_score or 0.0:.4f}"]
+    return shown
+
+
+def _print_captions(hits: "Results", title: str) -> None:
+    """Sentences, each above its picture; ``also`` counts further pictures of the same one."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmref.cli.console import out
+
+    console = out()
+    if title:
+        console.print(title, markup=False, soft_wrap=True)
+    if not hits:
+        return
+    refined = _refined(hits)
+    images = [str(hit.metadata["image"]) for hit in hits]
+    folder = _shared_folder(images, console.width - _OTHER_COLUMNS)
+    also = any(hit.others for hit in hits)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in [*_SCORES[: 4 if refined else 2], *(["also"] if also else [])]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("caption, image", overflow="fold")
+    for hit, image in zip(hits, images, strict=True):
+        cells: list[Any] = _scores(hit, refined)
+        if also:
+            cells.append(f"+{len(hit.others)}" if hit.others else "")
+        sentence = Text(" ".join(str(hit.metadata["caption"]).split()))
+        table.add_row(*cells, sentence.append("\n" + image.removeprefix(folder), style="dim"))
+    console.print(table)
+    if folder:
+        console.print(f"in {folder}", markup=False, soft_wrap=True)
 
 
 def _shared_folder(paths: "Sequence[str]", room: int) -> str:

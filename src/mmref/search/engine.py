@@ -22,9 +22,9 @@ from mmref.search.ingest.listing import whole_path
 from mmref.search.ingest.reading import file_digest
 from mmref.search.noise import measured_noise, nearness
 from mmref.search.options import Options
-from mmref.search.pages import behind, hits_of, listed
+from mmref.search.pages import behind, bunched, hits_of, listed
 from mmref.search.query import Query, mixed
-from mmref.search.ranking import Ranking, Scorer
+from mmref.search.ranking import Ranked, Ranking, Scorer
 from mmref.search.records import Model, RunIdentity, Vector
 from mmref.search.stores.base import VectorStore, View, open_store
 
@@ -317,7 +317,7 @@ class Searcher:
                     f"{self.pictures.identity.path or 'RUN'} --store {self.pictures.uri} "
                     "--reencode"
                 )
-            return view.vectors([item.id])[0], {item.id, *view.find_digest(item.digest)}
+            return view.own([item.id])[0][0], {item.id, *view.find_digest(item.digest)}
 
     def _encoded(self, image: Any) -> Vector:
         pixels = load_image(image, near=self.model.image_size)
@@ -344,8 +344,8 @@ class Searcher:
         with self.store.view() as view:
             bounds = () if place is None else place.bounds
             ranking = Ranking(view, scorer, depth, options.where, leave_out, bounds)
-            first = ranking.tier()
             least = -np.inf if options.min_score is None else options.min_score
+            first = ranking.first(lambda tier: _enough(view, tier, options, least))
             note = _note(view, options.where)
             confidence = None
             if options.auto_cut and len(first):
@@ -393,6 +393,14 @@ class Searcher:
                 self._noises = {k: v for k, v in self._noises.items() if k[0] == key[0]}
                 self._noises[key] = made
             return self._noises[key]
+
+
+def _enough(view: View, tier: Ranked, options: Options, least: float) -> bool:
+    """Whether a page of folded or grouped hits can do with the first tier."""
+    if options.fold is None and options.group_by is None:
+        return True
+    kept = tier.only(tier.scores >= least)
+    return 2 * len(kept) < len(tier) or len(bunched(view, kept, options)) > options.k
 
 
 def _note(view: View, where: Filter | None) -> str | None:

@@ -30,7 +30,7 @@ def listed(
     """
     ranked = first.only(first.scores >= least)
     while True:
-        bunches = _bunched(view, ranked, options)
+        bunches = bunched(view, ranked, options)
         start = 0 if place is None else behind(ranked, bunches, place)
         tiers = 0 if place is None else place.tier
         if len(bunches) > start + options.k or ranking.ended:
@@ -42,13 +42,14 @@ def listed(
         ranked = ranked.then(kept)
 
 
-def _bunched(view: View, ranked: Ranked, options: Options) -> list[Bunch]:
+def bunched(view: View, ranked: Ranked, options: Options) -> list[Bunch]:
+    """A ranked list folded or grouped; else a bunch for each row."""
     ids = [int(number) for number in ranked.ids]
     if options.group_by is not None:
         return grouped(view.get(ids), options.group_by)
     if options.fold is not None and ids:
         digests = [item.digest for item in view.get(ids)]
-        return folded(digests, view.vectors(ids), options.fold)
+        return folded(digests, view.own(ids)[0], options.fold)
     return [Bunch(row) for row in range(len(ids))]
 
 

@@ -4,7 +4,7 @@ See :mod:`mmref.search.cursor` for what a tier is. The score of an item depends 
 query and that item.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,19 @@ class Ranking:
     def ended(self) -> bool:
         """Whether there is no tier behind those that were made."""
         return bool(self.bounds) and self.bounds[-1] == _END
+
+    def first(self, enough: Callable[[Ranked], bool]) -> Ranked:
+        """The first tier; unless an earlier page has set its bound, as deep as it takes.
+
+        Args:
+            enough: whether the tier holds what the page needs.
+        """
+        made = self.tier()
+        while not (self.given or self.ended or enough(made)):
+            self._deeper()
+            self.bounds.clear()
+            made = self.tier()
+        return made
 
     def tier(self) -> Ranked:
         """The next tier, best first; empty at the end."""

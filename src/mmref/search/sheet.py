@@ -1,5 +1,6 @@
 """Contact sheets: one row a question, its best hits beside it with pictures and scores."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ MARGIN, GAP, FRAME, PAD = 28, 16, 5, 6
 TITLE_SIZE, TEXT_SIZE = 21, 15
 LEADING = 1.35
 LEAST_WIDTH = 560
+LINES, LINE_LETTERS = 5, 21  # of a caption below its picture
 LONGEST = 400  # letters of a line or a word that are looked at
 
 
@@ -115,6 +117,19 @@ def tile_of(hit: Hit, mark: bool | None = None) -> Tile:
         parts += f" + ref {hit.reference_score:.2f}"
     lines = [f"#{hit.rank}   {hit.score:.3f}", parts, Path(hit.path).name]
     return Tile(hit.path, lines, mark)
+
+
+def caption_tile(hit: Hit) -> Tile:
+    """A caption as a tile: its picture, rank and score, the sentence.
+
+    Example:
+        >>> found = {"caption": "a red flag with a yellow star", "image": "/pics/a.png"}
+        >>> caption_tile(Hit(1, 7, "/pics/a.png#2", 1.2, 0.5, 0.7, found)).lines
+        ['#1   1.200', '0.50 + ref 0.70', 'a red flag with a', 'yellow star']
+    """
+    sentence = str(hit.metadata["caption"])
+    lines = textwrap.wrap(sentence, LINE_LETTERS, max_lines=LINES, placeholder=" ...")
+    return Tile(hit.metadata["image"], [*tile_of(hit).lines[:2], *lines])
 
 
 class _Sheet:
