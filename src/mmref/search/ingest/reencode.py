@@ -8,9 +8,7 @@ decoded any more the store does not change over, unless these are to be forgotte
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +16,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from mmref.data.images import default_workers, image_array, load_image
+from mmref.data.images import default_workers
 from mmref.errors import DataError, ImageError, UsageError
 from mmref.search.ingest.index import BATCH
 from mmref.search.ingest.listing import Source, list_images
+from mmref.search.ingest.pipeline import WriteBehind, read_ahead
+from mmref.search.ingest.reading import (
+    NOT_FINITE,
+    Encoding,
+    decode,
+    encode,
+    quiet_pillow,
+    read_file,
+)
 from mmref.search.ingest.report import IngestReport, Progress
 from mmref.search.records import Changes, Encoded, Item, Model, RunIdentity, Skipped
 from mmref.search.stores.base import Migration, VectorStore, open_store
 
-_AHEAD = 2
 _NAMED = 3
 
 
@@ -84,10 +89,7 @@ def reencode(
         try:
             work.require_pictures(migration)
             report.unchanged = len(opened) - sum(1 for _ in migration.pending())
-            for batch in work.batches(migration, batch_size, workers or default_workers()):
-                work.write(migration, batch)
-                if progress is not None:
-                    progress(report.unchanged + work.seen, len(opened), report)
+            work.run(migration, batch_size, workers or default_workers(), progress)
             work.forget_unusable()
             if len(opened):
                 migration.finish()
@@ -139,63 +141,45 @@ class _Reencoding:
             return item.place.path in self.features
         return os.path.isfile(item.place.path)  # noqa: PTH113
 
-    def batches(self, migration: Migration, size: int, workers: int) -> Iterator[list[_Read]]:
-        """Read what is pending, some batches ahead of the encoder."""
-        waiting: deque[list[Future[_Read]]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="mmref-decode") as pool:
-            try:
-                part: list[Future[_Read]] = []
-                for item in migration.pending():
-                    part.append(pool.submit(self._read, item))
-                    if len(part) == size:
-                        waiting.append(part)
-                        part = []
-                    if len(waiting) > _AHEAD:
-                        yield [one.result() for one in waiting.popleft()]
-                for rest in (*waiting, part):
-                    yield [one.result() for one in rest]
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+    def run(self, migration: Migration, size: int, workers: int, progress: Progress | None) -> None:
+        """Read, encode and write what is pending."""
+        total = len(self.store)
+
+        def tell() -> None:
+            if progress is not None:
+                progress(self.report.unchanged + self.seen, total, self.report)
+
+        def write(batch: list[tuple[_Read, Encoding | None]]) -> None:
+            self._write(migration, batch)
+
+        with quiet_pillow(), WriteBehind(write) as writer:
+            for batch in read_ahead(_batches(migration, size), self._read, workers):
+                pixels = [one.pixels for one in batch if one.reason is None]
+                made = iter(encode(self.model, pixels))
+                writer.put([(one, next(made) if one.reason is None else None) for one in batch])
+                tell()
+        tell()
 
     def _read(self, item: Item) -> _Read:
+        path = item.place.path
         if self.features is not None:
-            return _Read(item, np.ascontiguousarray(self.features[item.place.path], dtype="<f4"))
+            return _Read(item, np.ascontiguousarray(self.features[path], dtype="<f4"))
         try:
-            size = self.model.image_size
-            image = load_image(item.place.path, near=size)
-            return _Read(item, image if size is None else image_array(image, size))
+            content = read_file(path, item.place.size)
+            return _Read(item, decode(content, self.model.image_size))
         except ImageError as error:
-            return _Read(item, reason=str(error).removeprefix(f"{item.place.path}: "))
-        except OSError as error:
-            return _Read(item, reason=error.strerror or "cannot be read")
+            return _Read(item, reason=str(error))
 
-    def write(self, migration: Migration, batch: list[_Read]) -> None:
-        """Encode and write one batch."""
-        self.seen += len(batch)
-        for one in batch:
-            if one.reason is not None:
-                self._skip(one.item, one.reason)
-        ready = [one for one in batch if one.reason is None]
-        if not ready:
-            return
-        pixels: Any = [one.pixels for one in ready]
-        if isinstance(pixels[0], np.ndarray):
-            pixels = np.stack(pixels)
-        vectors = self.model.encode_image(pixels, batch_size=len(ready)).float().cpu()
-        finite = torch.isfinite(vectors).all(dim=1)
-        refiner = self.model.refiner
-        profiles: dict[str, npt.NDArray[Any]] = {}
-        if refiner is not None:
-            profiles = refiner.profiles(torch.nan_to_num(vectors), "image").to_arrays()
+    def _write(self, migration: Migration, batch: list[tuple[_Read, Encoding | None]]) -> None:
         encoded = []
-        for row, one in enumerate(ready):
-            if not finite[row]:
-                self._skip(one.item, "the encoder gave no finite vector")
-                continue
-            profile = {name: values[row] for name, values in profiles.items()}
-            vector = vectors[row].numpy().astype(np.float32)
-            encoded.append(Encoded(one.item.id, one.item.digest, vector, profile))
+        for one, encoding in batch:
+            if encoding is None:
+                self._skip(one.item, one.reason or NOT_FINITE)
+            else:
+                made = Encoded(one.item.id, one.item.digest, encoding.vector, encoding.profile)
+                encoded.append(made)
         migration.write(encoded)
+        self.seen += len(batch)
         self.report.encoded += len(encoded)
         self.report.updated += len(encoded)
 
@@ -210,6 +194,17 @@ class _Reencoding:
         if self.unusable:
             self.store.apply(Changes(removed=self.unusable))
             self.report.removed += len(self.unusable)
+
+
+def _batches(migration: Migration, size: int) -> Iterator[list[Item]]:
+    part: list[Item] = []
+    for item in migration.pending():
+        part.append(item)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _refusal(what: str, paths: list[str]) -> str:
