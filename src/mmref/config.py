@@ -5,7 +5,7 @@ were measured say where in ``docs/results.md``.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,9 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mmref.errors import ConfigError
 from mmref.recipes import read_settings
 
+MOST_EPOCHS = 10_000
+LARGEST_SEED = 2**63 - 1  # torch takes no larger one
+
+_Temperature = Annotated[float, Field(ge=1e-4, le=1e4)]  # beyond, cosines over it overflow
+_Weight = Annotated[float, Field(ge=0)]
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EncoderSettings(_Settings):
@@ -95,7 +100,7 @@ class LossSettings(_Settings):
         description="contrastive: InfoNCE by object; pairwise: only the pair itself is positive; "
         "sdm: IRRA's; tal: RDE's; cmpm: Zhang & Lu's; triplet: hardest negatives",
     )
-    temperature: float = Field(0.1, gt=0, description="tau of the pairs; triplet has none")
+    temperature: _Temperature = Field(0.1, description="tau of the pairs; triplet has none")
     margin: float = Field(0.2, ge=0, le=2, description="of tal and triplet")
     identity_weight: float = Field(0.0, ge=0, description="the ID control's weight")
     cmpc_weight: float = Field(0.0, ge=0, description="cross-modal projection classification's")
@@ -123,18 +128,24 @@ class ReferenceSettings(_Settings):
     decoder_epochs: float = Field(
         3.0,
         ge=0,
+        le=MOST_EPOCHS,
         description="epochs of the decoder on captions, behind the last; R stays as it is",
     )
     words_weight: float = Field(0.0, ge=0, description="of the object's words a feature names")
     guidance_weight: float = Field(1.0, ge=0, description="c, after its ramp")
     caption_epochs: float = Field(
-        24.0, ge=0, description="epochs on captions alone, before any image, that form R; 0: none"
+        24.0,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="epochs on captions alone, before any image, that form R; 0: none",
     )
     text_rate: float = Field(
         0.1, ge=0, le=1, description="share of the learning rate for texts after caption_epochs"
     )
-    ramp_epochs: float = Field(0.0, ge=0, description="epochs in which c grows from 0")
-    temperature: float = Field(0.1, gt=0, description="tau between features and references")
+    ramp_epochs: float = Field(
+        0.0, ge=0, le=MOST_EPOCHS, description="epochs in which c grows from 0"
+    )
+    temperature: _Temperature = Field(0.1, description="tau between features and references")
     learning_rate: float = Field(3e-4, gt=0)
     tokens: int = Field(4, ge=1, le=64, description="key/value tokens made from a reference")
     decoder_learning_rate: float | None = Field(
@@ -167,8 +178,8 @@ class RefinementSettings(_Settings):
         "linear",
         "centred",
     )
-    weights: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="lambda")
-    temperatures: tuple[float, ...] = Field(
+    weights: tuple[_Weight, ...] = Field((0.5, 1.0, 2.0), description="lambda")
+    temperatures: tuple[_Temperature, ...] = Field(
         (0.05, 0.1, 0.2), description="tau_r of hubs and posterior"
     )
     kept: int = Field(64, ge=1, description="s, entries of the sparse profile")
@@ -177,7 +188,7 @@ class RefinementSettings(_Settings):
 class TrainingSettings(_Settings):
     """The loop."""
 
-    epochs: int = Field(8, ge=0, le=10_000)
+    epochs: int = Field(8, ge=0, le=MOST_EPOCHS)
     batch_size: int = Field(128, ge=2, description="pairs of a step, of all processes together")
     learning_rate: float = Field(
         1e-4, gt=0, description="of the parts with a closed-form start, and of what is pre-trained"
@@ -203,7 +214,7 @@ class TrainingSettings(_Settings):
     flip: bool = Field(False, description='mirror images, never for "left" or "right"')
     patience: int = Field(0, ge=0, description="epochs without a better validation mAP; 0: all")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     validation_share: float = Field(0.15, gt=0, lt=1, description="of objects, without a val split")
     most_unreadable: float = Field(0.1, ge=0, le=1, description="share of images; more is an error")
 

@@ -106,6 +106,34 @@ def test_a_size_that_is_given_is_kept(run_mmref, tall, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "assignment",
+    [
+        "refinement.weights=[0.5, -1]",
+        "refinement.weights=[.inf]",
+        "refinement.temperatures=[0]",
+        "loss.temperature=1e-9",
+        "references.temperature=.nan",
+        "references.guidance_weight=inf",
+        "references.decoder_learning_rate=inf",
+        "references.caption_epochs=1e9",
+        "training.learning_rate=.inf",
+        "training.deep_learning_rate=nan",
+        "training.gradient_clip=inf",
+        "training.batch_size=0",
+        "training.batch_size=1",
+        "training.seed=9223372036854775808",
+        "training.epochs=-1",
+        "encoder.lora_alpha=.inf",
+    ],
+)
+def test_senseless_values_are_refused_before_anything_is_read(run_mmref, tmp_path, assignment):
+    run = tmp_path / "run"
+    done = run_mmref("train", "--data", tmp_path / "none", "--set", assignment, "--out", run)
+    assert (done.status, run.exists()) == (2, False)
+    assert done.err.startswith(f"mmref: setting {assignment.partition('=')[0]}")
+
+
+@pytest.mark.parametrize(
     ("words", "status", "message"),
     [
         (["--data", "{data}", "--set", "training.epoch=1"], 2, "did you mean 'training.epochs'?"),
