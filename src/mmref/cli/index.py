@@ -133,7 +133,7 @@ def _index_captions(
     reencode: bool,
     storage: str | None,
 ) -> "IngestReport | None":
-    """Bring the captions of a store up to date after its images; None where there are none."""
+    """Bring the captions of a store up to date after its images; None where that is not asked."""
     from mmref.search.captions.index import index_captions
     from mmref.search.captions.reencode import reencode_captions
 
@@ -142,6 +142,7 @@ def _index_captions(
         if reencode:
             return reencode_captions(model, store, run=place, storage=storage, progress=bar)
         if listing is None or report.failed:
+            _say_stale(store, report)
             return None
         return index_captions(
             model,
@@ -152,6 +153,18 @@ def _index_captions(
             sweep=report.moved + report.removed > 0,
             progress=bar,
         )
+
+
+def _say_stale(store: str, report: "IngestReport") -> None:
+    from mmref.cli.console import say
+    from mmref.search.captions.beside import open_captions
+
+    if report.done == report.unchanged and not report.removed:
+        return
+    opened = open_captions(store)
+    if opened is not None:
+        opened.close()
+        say("note: the store holds captions too: --captions brings them up to date")
 
 
 class _Bar:

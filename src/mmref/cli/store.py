@@ -25,12 +25,14 @@ def _root() -> None:
 
 @app.command(name="info", epilog=EPILOG)
 def info(store: _Uri, json_out: _Json = False) -> None:
-    """How many images a store holds, and which run made it."""
+    """How many images and captions a store holds, and which run made it."""
     from mmref.cli.console import emit_json
+    from mmref.search.captions.upkeep import captions_facts
     from mmref.search.stores.base import open_store
 
     with open_store(store) as opened:
         facts = opened.info()
+    facts |= captions_facts(store)
     if json_out:
         emit_json(facts)
     else:
@@ -53,6 +55,7 @@ def verify(
 ) -> None:
     """Check every row, every vector and the search index; exit 1 where anything is wrong."""
     from mmref.cli.console import emit_json, out, say
+    from mmref.search.captions.upkeep import verify_captions
     from mmref.search.stores.base import open_store
     from mmref.search.stores.milvus_address import redacted
 
@@ -64,6 +67,8 @@ def verify(
         with open_store(store, identity) as opened:
             found = opened.verify(content, repair=True)
             left, images = opened.verify(content) if found else [], len(opened)
+    beside, beside_left = verify_captions(store, repair)
+    found, left = [*found, *beside], [*left, *beside_left]
     if json_out:
         document = {"store": redacted(store), "images": images, "problems": found}
         emit_json(document | ({"left": left} if repair else {}))
@@ -90,6 +95,7 @@ def verify(
 def compact(store: _Uri, json_out: _Json = False) -> None:
     """Give back the room of what was removed; the store can be searched all the while."""
     from mmref.cli.console import emit_json, out
+    from mmref.search.captions.upkeep import compact_captions
     from mmref.search.stores.base import open_store
     from mmref.search.stores.milvus_address import redacted
 
@@ -97,6 +103,7 @@ def compact(store: _Uri, json_out: _Json = False) -> None:
         identity, before = reader.identity, reader.info()["bytes"]
     with open_store(store, identity) as opened:
         opened.compact()
+    compact_captions(store)
     with open_store(store) as reader:
         after = reader.info()["bytes"]
     if json_out:
@@ -114,16 +121,19 @@ def export(
 ) -> None:
     """Write items (Parquet), vectors (.npy) and profiles (.npz) into a folder."""
     from mmref.cli.console import emit_json, out
+    from mmref.search.captions.upkeep import export_captions
     from mmref.search.stores.base import open_store
     from mmref.search.stores.exchange import export_store
     from mmref.search.stores.milvus_address import redacted
 
     with open_store(store) as opened:
         count = export_store(opened, folder)
+    captions = export_captions(store, folder)
     if json_out:
-        emit_json({"store": redacted(store), "folder": folder, "images": count})
+        document = {"store": redacted(store), "folder": folder, "images": count}
+        emit_json(document | {"captions": captions})
     else:
-        out().print(f"{folder}: {count:,} images", markup=False, soft_wrap=True)
+        out().print(f"{folder}: {_counted(count, captions)}", markup=False, soft_wrap=True)
 
 
 @app.command(name="import", epilog="Example: mmref store import flags-export --store new.store")
@@ -134,14 +144,29 @@ def import_(
 ) -> None:
     """Make a store of an exported folder, without encoding."""
     from mmref.cli.console import emit_json, out
+    from mmref.search.captions.upkeep import import_captions
     from mmref.search.stores.exchange import import_store
     from mmref.search.stores.milvus_address import redacted
 
     count = import_store(folder, store)
+    captions = import_captions(folder, store)
     if json_out:
-        emit_json({"store": redacted(store), "folder": folder, "images": count})
+        document = {"store": redacted(store), "folder": folder, "images": count}
+        emit_json(document | {"captions": captions})
     else:
-        out().print(f"{redacted(store)}: {count:,} images", markup=False, soft_wrap=True)
+        shown = _counted(count, captions)
+        out().print(f"{redacted(store)}: {shown}", markup=False, soft_wrap=True)
+
+
+def _counted(images: int, captions: int) -> str:
+    return f"{images:,} images" + (f", {captions:,} captions" if captions else "")
+
+
+def _captions(facts: dict[str, Any]) -> str:
+    made = facts["captions_run"]
+    other = made not in (None, facts["run"]["id"])
+    stale = f", of the run {made} still: mmref index RUN --reencode" if other else ""
+    return f"{facts['captions']:,}{stale}"
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -154,6 +179,7 @@ def _print(facts: dict[str, Any]) -> None:
     lines = {
         "store": facts["store"],
         "images": f"{facts['images']:,}",
+        "captions": _captions(facts),
         "dimension": facts["dimension"],
         "bytes per image": f"{sizes}, {facts['profile_bytes']:,} profile",
         "on disk": f"{facts['bytes'] / 1e6:,.1f} MB",
