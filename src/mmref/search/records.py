@@ -110,6 +110,11 @@ class RunIdentity:
         """Plain values, for JSON."""
         return asdict(self)
 
+    @property
+    def form(self) -> str:
+        """The form of refinement that profiles are for; empty without refinement."""
+        return "" if self.refinement is None else str(self.refinement["form"])
+
     def difference(self, run: "RunIdentity") -> str | None:
         """Why vectors of ``run`` do not belong in this store, or None when they do."""
         if self.digest != run.digest:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from mmref.errors import UsageError
 from mmref.search.filters import Filter
+from mmref.search.groups.grouping import Grouping, Regrouping
 from mmref.search.records import Arrays, Candidates, Changes, Encoded, Item, RunIdentity, Vector
 
 STORAGES = ("fp32", "fp16", "int8")
@@ -54,6 +55,19 @@ class View(Protocol):
     def column_names(self) -> set[str] | None:
         """The names of the columns that items have; None where finding them out takes time."""
 
+    @property
+    def grouping(self) -> Grouping | None:
+        """Which images share a vector and a profile (:mod:`mmref.search.groups`), or None."""
+
+    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
+        """What was encoded of these items, in this order, before their groups shared it.
+
+        Of a store that is not grouped that is ``vectors`` and ``profiles``; raises as these do.
+        """
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id; items that stand alone are left out."""
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles.
 
@@ -70,7 +84,7 @@ class View(Protocol):
 
 
 class Migration(Protocol):
-    """The vectors of another run beside those that serve; see :meth:`VectorStore.migration`."""
+    """Vectors of another run, or groups, beside those that serve; see :meth:`VectorStore.migration`."""
 
     def pending(self) -> Iterator[Item]:
         """The items that have no vector of the new run yet, by rising id."""
@@ -124,15 +138,25 @@ class VectorStore(View, Protocol):
     def finish(self) -> None:
         """Bring whatever makes search quick up to date; called after the last change."""
 
-    def migration(self, run: RunIdentity, storage: str | None = None) -> Migration:
+    def migration(
+        self,
+        run: RunIdentity,
+        storage: str | None = None,
+        regrouping: Regrouping | None = None,
+    ) -> Migration:
         """Begin to re-encode for another run, or take it up where it was left.
 
         The store is open for writing by its own run (``open_store(uri, store.identity)``) and
-        serves all the while.
+        serves all the while. Groups stay as they are, of the new run's vectors.
 
         Args:
             run: the new run.
             storage: how the new vectors are kept; by default as the store's.
+            regrouping: other groups; such a migration begins anew each time. What is written is
+                what was encoded (``own``).
+
+        Raises:
+            StoreError: it is to be regrouped while a re-encoding is not complete.
         """
 
     def verify(self, content: bool = False, repair: bool = False) -> list[str]:

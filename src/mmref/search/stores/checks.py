@@ -11,6 +11,7 @@ from mmref.errors import StoreError
 from mmref.search.records import Changes, Item, content_digest
 from mmref.search.stores.base_files import Base, read_base
 from mmref.search.stores.cache import PREFIX
+from mmref.search.stores.local_groups import LocalGroups
 from mmref.search.stores.rows import Head, Rows, item_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Checks:
         self._store = store
         self._problems: list[str] = []
         self._unusable: list[int] = []
+        self._misplaced: list[int] = []
         self._broken_cache = False
 
     def run(self, content: bool, repair: bool) -> list[str]:
@@ -48,29 +50,31 @@ class Checks:
             for line in session.query("PRAGMA integrity_check(20)"):
                 if line[0] != "ok":
                     self._problems.append(f"database: {line[0]}")
-            self._tables(rows)
-            self._items(rows, content)
+            self._tables(rows, content)
             self._layout(head)
             if not self._unusable:
+                self._groups(rows)
                 self._cache(rows)
         if repair and self._problems:
             self._repair()
         return self._problems
 
-    def _tables(self, rows: Rows) -> None:
+    def _tables(self, rows: Rows, content: bool) -> None:
         counted = rows.session.query("SELECT count(*) FROM items")[0][0]
         if counted != len(rows):
             self._problems.append(f"database: {counted:,} items where {len(rows):,} are noted")
-        orphans = rows.session.query(
-            f"SELECT count(*) FROM {rows.table} WHERE id NOT IN (SELECT id FROM items)"
-        )[0][0]
-        if orphans:
-            self._problems.append(f"database: {orphans:,} vectors of no item")
+        for table in dict.fromkeys((rows.table, rows.own_table)):
+            orphans = rows.session.query(
+                f"SELECT count(*) FROM {table} WHERE id NOT IN (SELECT id FROM items)"
+            )[0][0]
+            if orphans:
+                self._problems.append(f"database: {orphans:,} vectors of no item")
+            self._items(rows, table, content and table == rows.table)
 
-    def _items(self, rows: Rows, content: bool) -> None:
+    def _items(self, rows: Rows, table: str, content: bool) -> None:
         sql = (
             "SELECT i.id, i.path, i.size, i.mtime_ns, i.metadata, i.source, i.digest, i.generation,"
-            f" v.digest, v.vector, v.profile FROM items i LEFT JOIN {rows.table} v ON v.id = i.id "
+            f" v.digest, v.vector, v.profile FROM items i LEFT JOIN {table} v ON v.id = i.id "
             "ORDER BY i.id"
         )
         cursor = rows.session.db.execute(sql)
@@ -81,9 +85,18 @@ class Checks:
                     reason = wrong_content(item_of(row))
                     if reason is not None:
                         self._problems.append(f"{row[1]}: {reason}")
-                elif reason is not None:
+                elif reason is not None and int(row[0]) not in self._unusable:
                     self._problems.append(f"{row[1]}: {reason}")
                     self._unusable.append(int(row[0]))
+
+    def _groups(self, rows: Rows) -> None:
+        if rows.head.grouping is None:
+            return
+        groups = LocalGroups(rows.session, rows.head, rows.head.grouping)
+        found = dict(groups.problems())
+        for item in rows.get(list(found)):
+            self._problems.append(f"{item.place.path}: {found[item.id]}")
+            self._misplaced.append(item.id)
 
     def _layout(self, head: Head) -> None:
         names = {name for name, _, _ in head.layout}
@@ -114,11 +127,12 @@ class Checks:
         with store.database.transaction() as session:
             head = Head.read(session)
             assert head is not None
-            session.db.execute(
-                f"DELETE FROM vectors_{head.edition} WHERE id NOT IN (SELECT id FROM items)"
-            )
-        if self._unusable:
-            store.apply(Changes(removed=self._unusable))
+            rows = Rows(session, head)
+            for table in {rows.table, rows.own_table}:
+                session.db.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT id FROM items)")
+            places = [(item.id, item.place) for item in rows.get(self._misplaced)]
+        if self._unusable or places:
+            store.apply(Changes(placed=places, removed=self._unusable))
         with store.database.transaction() as session:
             session.db.execute("UPDATE totals SET images = (SELECT count(*) FROM items)")
         store.cache.forget()

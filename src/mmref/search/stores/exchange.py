@@ -1,18 +1,20 @@
 """A store as files that other programs read, and back.
 
 ======================  ==================================================================
-``items.parquet``       path, size, mtime_ns, digest, source, metadata (JSON text), by row
+``items.parquet``       path, size, mtime_ns, digest, source, metadata (JSON text), and the
+                        group in a grouped store, by row
 ``vectors.npy``         float32 [n, d], in the same order
 ``profiles.npz``        the arrays of the profiles, [n, ...]; only where there are profiles
-``store.json``          the run, the storage, the number of items
+``store.json``          the run, the storage, the number of items, the grouping
 ======================  ==================================================================
 
-Vectors are written as they are read, so a store that is imported again answers as the first did;
-ids are given anew, in the same order.
+Vectors and profiles are what was encoded, as it is read, so a store that is imported again, and
+grouped again by the same groups, answers as the first did; ids are given anew, in the same order.
 """
 
 import json
 import zipfile
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ import numpy.typing as npt
 
 from mmref.errors import DataError, PathError, StoreError
 from mmref.files import atomic_folder
+from mmref.search.groups.grouping import Grouping, Regrouping
+from mmref.search.groups.regroup import regroup
 from mmref.search.records import Changes, Item, Place, Record, RunIdentity
 from mmref.search.stores.base import VectorStore, open_store
 
@@ -46,9 +50,9 @@ def export_store(store: VectorStore, folder: str | Path) -> int:
             start = 0
             while block := list(islice(items, _BLOCK_ROWS)):
                 ids = [item.id for item in block]
-                table.write(block)
+                table.write(block, view.groups(ids))
                 part = slice(start, start + len(block))
-                read, held = view.vectors(ids), view.profiles(ids)
+                read, held = view.own(ids)
                 if vectors is None:
                     vectors = _array(partial / "vectors.npy", read, count)
                     profiles = {
@@ -70,6 +74,7 @@ def export_store(store: VectorStore, folder: str | Path) -> int:
             "images": count,
             "run": store.identity.as_dict(),
             "storage": store.storage,
+            "grouping": None if view.grouping is None else view.grouping.as_dict(),
         }
         (partial / "store.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
     return count
@@ -94,6 +99,7 @@ def import_store(folder: str | Path, uri: str) -> int:
         facts = json.loads((source / "store.json").read_text(encoding="utf-8"))
         identity, storage = RunIdentity.from_dict(facts["run"]), str(facts["storage"])
         count = int(facts["images"])
+        grouping = Grouping.from_dict(facts.get("grouping"))
         vectors = np.load(source / "vectors.npy", "r" if count else None, allow_pickle=False)
         profiles = _profiles(source / "profiles.npz")
         table = pq.ParquetFile(source / "items.parquet")
@@ -107,9 +113,12 @@ def import_store(folder: str | Path, uri: str) -> int:
         if held - set(table.read(["path"]).column(0).to_pylist()):
             raise StoreError(f"{store.uri} holds other images: import into a new store")
         start = 0
+        groups: dict[str, str] = {}
         for rows in table.iter_batches(_BLOCK_ROWS):
             changes = Changes()
             for number, row in enumerate(rows.to_pylist(), start):
+                if row.get("group") is not None:
+                    groups[row["path"]] = row["group"]
                 place = Place(
                     row["path"],
                     row["size"],
@@ -125,6 +134,10 @@ def import_store(folder: str | Path, uri: str) -> int:
             start += rows.num_rows
             if changes:
                 store.apply(changes)
+        if grouping is not None:
+            items = (item for item in store.items() if item.place.path in groups)
+            keys = {item.id: groups[item.place.path] for item in items}
+            regroup(store, Regrouping(grouping, keys))
         store.finish()
     return count
 
@@ -137,13 +150,13 @@ class _Table:
         import pyarrow.parquet as pq
 
         numbers = ("size", "mtime_ns")
-        names = ("path", "size", "mtime_ns", "digest", "source", "metadata")
+        names = ("path", "size", "mtime_ns", "digest", "source", "metadata", "group")
         self._schema = pa.schema(
             [pa.field(name, pa.int64() if name in numbers else pa.string()) for name in names]
         )
         self._writer = pq.ParquetWriter(path, self._schema)
 
-    def write(self, items: list[Item]) -> None:
+    def write(self, items: list[Item], groups: Mapping[int, str]) -> None:
         import pyarrow as pa
 
         rows = [
@@ -154,6 +167,7 @@ class _Table:
                 "digest": item.digest,
                 "source": item.place.source,
                 "metadata": json.dumps(item.place.metadata, ensure_ascii=False, sort_keys=True),
+                "group": groups.get(item.id),
             }
             for item in items
         ]

@@ -10,6 +10,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -18,6 +19,7 @@ import numpy as np
 
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
 from mmref.search.filters import Filter
+from mmref.search.groups.grouping import Grouping, Regrouping
 from mmref.search.records import (
     Arrays,
     Candidates,
@@ -31,6 +33,7 @@ from mmref.search.stores.cache import Cache
 from mmref.search.stores.checks import Checks
 from mmref.search.stores.database import Database, Session
 from mmref.search.stores.local_folder import prepare_folder, take_lock
+from mmref.search.stores.local_groups import LocalGroups
 from mmref.search.stores.local_migration import LocalMigration
 from mmref.search.stores.local_view import LocalView
 from mmref.search.stores.rows import Head, Layout, Rows, encoded_profile, layout_of, values_of
@@ -155,6 +158,12 @@ class LocalStore:
         """How vectors are kept."""
         return self._storage
 
+    @property
+    def grouping(self) -> Grouping | None:
+        """Which images share a vector, or None."""
+        with self.view() as view:
+            return view.grouping
+
     # ------------------------------------------------------------------ reading
 
     @contextmanager
@@ -228,6 +237,16 @@ class LocalStore:
         with self.view() as view:
             return view.column_names()
 
+    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
+        """What was encoded of these items, before their groups shared it."""
+        with self.view() as view:
+            return view.own(ids)
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id."""
+        with self.view() as view:
+            return view.groups(ids)
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles."""
         with self.view() as view:
@@ -237,6 +256,8 @@ class LocalStore:
         """Plain facts, for ``mmref store info``."""
         with self.database.reading() as session:
             head, facts, images = self._newest(session), session.facts(), session.images()
+            groups = None if head.grouping is None else LocalGroups(session, head, head.grouping)
+            grouped = None if groups is None else groups.facts()
         files = [file for file in self.folder.rglob("*") if file.is_file()]
         return {
             "store": self._uri,
@@ -247,6 +268,7 @@ class LocalStore:
             "vector_bytes": head.coding.bytes,
             "profile_bytes": head.profile_bytes,
             "generation": head.generation,
+            "groups": grouped,
             "reencoding": facts["next"]["run"]["id"] if "next" in facts else None,
             "bytes": sum(file.stat().st_size for file in files),
         }
@@ -268,6 +290,10 @@ class LocalStore:
             head = self._newest(session)
             table, generation = f"vectors_{head.edition}", head.generation + 1
             layout = self._layout(session, head, changes.records)
+            head = replace(head, layout=layout)
+            groups = None if head.grouping is None else LocalGroups(session, head, head.grouping)
+            if groups is not None:
+                groups.remove(changes.removed)
             removed = [(int(number), generation) for number in changes.removed]
             for owner in ("items", table):
                 session.db.executemany(
@@ -278,6 +304,9 @@ class LocalStore:
                 _MOVE,
                 [(generation, *values_of(place), int(number)) for number, place in changes.placed],
             )
+            if groups is not None:
+                for number, place in changes.placed:
+                    groups.move(int(number), place)
             packed = self._packed(head, changes.records)
             for record, vector in zip(changes.records, packed, strict=True):
                 values = (*values_of(record.place), record.digest, generation)
@@ -287,6 +316,10 @@ class LocalStore:
                     f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)",
                     (number, record.digest, vector, profile),
                 )
+                if groups is not None:
+                    groups.put(number, record.place, record.digest, vector, profile)
+            if groups is not None:
+                groups.share(generation)
             session.set_fact("generation", generation)
 
     def _packed(self, head: Head, records: Sequence[Record]) -> list[bytes]:
@@ -325,10 +358,15 @@ class LocalStore:
                 f"({error}): make room and run the same command again"
             ) from error
 
-    def migration(self, run: RunIdentity, storage: str | None = None) -> LocalMigration:
-        """Begin to re-encode for another run, or take it up where it was left."""
+    def migration(
+        self,
+        run: RunIdentity,
+        storage: str | None = None,
+        regrouping: Regrouping | None = None,
+    ) -> LocalMigration:
+        """Begin to re-encode for another run, or take it up where it was left; or to regroup."""
         self._require_writer()
-        return LocalMigration(self, run, storage or self._storage)
+        return LocalMigration(self, run, storage or self._storage, regrouping)
 
     def changed_over(self, head: Head) -> None:
         """Take note that the store's vectors are of another run now."""

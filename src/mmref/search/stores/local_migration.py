@@ -3,23 +3,29 @@
 The table is filled item by item; a kill costs what was not written yet. At the end the new cache is
 written first, and then one transaction makes the new table, run and storage those of the store, so
 that readers find either the old vectors with the old cache or the new ones with the new.
+
+Of a grouped store what was encoded is written into ``own_E`` too, and before the cache is written the
+groups' vectors are made of it; that can be done again and again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmref.errors import PathError, StoreError
+from mmref.search.groups.grouping import Grouping, Regrouping
 from mmref.search.records import Encoded, Item, RunIdentity
 from mmref.search.stores import schema
 from mmref.search.stores.database import Session
+from mmref.search.stores.local_groups import LocalGroups
 from mmref.search.stores.rows import ITEM, Head, Rows, encoded_profile, item_of, layout_of
 
 if TYPE_CHECKING:
     from mmref.search.stores.local import LocalStore
 
 _BLOCK_ROWS = 512
+_GROUPS_AT_ONCE = 512
 _PENDING = """
 FROM items i LEFT JOIN {table} v ON v.id = i.id AND v.digest = i.digest
 WHERE v.id IS NULL AND i.id > ?
@@ -33,28 +39,38 @@ class LocalMigration:
         store: open for writing.
         run: the new run.
         storage: how the new vectors are kept.
+        regrouping: other groups.
     """
 
-    def __init__(self, store: "LocalStore", run: RunIdentity, storage: str) -> None:
+    def __init__(
+        self,
+        store: "LocalStore",
+        run: RunIdentity,
+        storage: str,
+        regrouping: Regrouping | None = None,
+    ) -> None:
         self._store = store
-        self._run = run
+        self._keys = None if regrouping is None else regrouping.keys
         with store.database.transaction() as session:
             facts = session.facts()
             begun = facts.get("next")
-            if begun is not None and not self._same(begun, run, storage):
-                session.db.execute(f"DROP TABLE IF EXISTS vectors_{begun['edition']}")
+            grouping = facts.get("grouping")
+            if regrouping is not None:
+                require_no_reencoding(begun, store.uri)
+                grouping = regrouping.grouping and regrouping.grouping.as_dict()
+            wanted = {"storage": storage, "grouping": grouping, "groups": regrouping is not None}
+            if begun is not None and (regrouping or not resumes(begun, run, wanted)):
+                _drop_edition(session, int(begun["edition"]))
                 begun = None
             if begun is None:
                 edition = 1 + max(_editions(session))
                 session.db.execute(schema.edition_table(edition))
-                begun = {"run": run.as_dict(), "storage": storage, "edition": edition}
+                for statement in schema.own_table(edition) if grouping else ():
+                    session.db.execute(statement)
+                begun = {"run": run.as_dict(), "edition": edition, **wanted}
                 session.set_fact("next", begun)
             self._edition = int(begun["edition"])
-
-    @staticmethod
-    def _same(begun: dict[str, Any], run: RunIdentity, storage: str) -> bool:
-        made = RunIdentity.from_dict(begun["run"])
-        return made.difference(run) is None and begun["storage"] == storage
+            self._grouping = Grouping.from_dict(grouping)
 
     def _head(self, session: Session) -> Head:
         facts = session.facts()
@@ -66,6 +82,10 @@ class LocalMigration:
     @property
     def _table(self) -> str:
         return f"vectors_{self._edition}"
+
+    @property
+    def _own(self) -> str:
+        return f"own_{self._edition}"
 
     def pending(self) -> Iterator[Item]:
         """The items that have no vector of the new run yet, by rising id."""
@@ -98,13 +118,14 @@ class LocalMigration:
             vectors = np.stack([one.vector for one in encoded]).astype(np.float32)
             if vectors.shape[1:] != (head.run.dimension,) or not np.isfinite(vectors).all():
                 raise ValueError(f"a vector must be {head.run.dimension} finite numbers")
-            session.db.executemany(
-                f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)",
-                [
-                    (one.id, one.digest, row.tobytes(), encoded_profile(one.profile, layout))
-                    for one, row in zip(encoded, head.coding.packed(vectors), strict=True)
-                ],
-            )
+            rows = [
+                (one.id, one.digest, row.tobytes(), encoded_profile(one.profile, layout))
+                for one, row in zip(encoded, head.coding.packed(vectors), strict=True)
+            ]
+            insert = "INSERT OR REPLACE INTO"
+            session.db.executemany(f"{insert} {self._table} VALUES (?, ?, ?, ?)", rows)
+            if self._grouping is not None:
+                session.db.executemany(f"{insert} {self._own} VALUES (?, ?, ?, ?, NULL)", rows)
 
     def finish(self) -> None:
         """Change over to the new run at one moment.
@@ -120,6 +141,8 @@ class LocalMigration:
             if left:
                 raise StoreError(f"{left:,} images of {store.uri} are not encoded anew yet")
             session.db.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT id FROM items)")
+        if self._grouping is not None:
+            self._share(self._grouping)
         coming = head.following()
         try:
             with store.database.reading() as session:
@@ -131,12 +154,12 @@ class LocalMigration:
             ) from error
         with store.database.transaction() as session:
             facts = session.facts()
-            for name in ("run", "storage", "edition"):
+            for name in ("run", "storage", "edition", "grouping"):
                 session.set_fact(name, facts["next"][name])
             session.set_fact("layout", facts["next"].get("layout"))
             session.set_fact("next", None)
             session.set_fact("generation", coming.generation)
-            session.db.execute(f"DROP TABLE vectors_{facts['edition']}")
+            _drop_edition(session, int(facts["edition"]))
         store.changed_over(coming)
         store.cache.tidy(base)
 
@@ -144,7 +167,61 @@ class LocalMigration:
         """Forget what was made for the new run."""
         with self._store.database.transaction() as session:
             session.set_fact("next", None)
-            session.db.execute(f"DROP TABLE IF EXISTS {self._table}")
+            _drop_edition(session, self._edition)
+
+    def _share(self, grouping: Grouping) -> None:
+        """Make the groups' vectors of what was encoded."""
+        database = self._store.database
+        with database.transaction() as session:
+            self._assign(session, grouping)
+            groups = LocalGroups(session, self._head(session), grouping)
+            alone = f"SELECT id FROM {self._own} WHERE grp IS NULL"
+            groups.part(row[0] for row in session.query(alone))
+            keys = groups.keys()
+        for start in range(0, len(keys), _GROUPS_AT_ONCE):
+            with database.transaction() as session:
+                groups = LocalGroups(session, self._head(session), grouping)
+                for key in keys[start : start + _GROUPS_AT_ONCE]:
+                    groups.share_group(key)
+
+    def _assign(self, session: Session, grouping: Grouping) -> None:
+        """Give each item its group: the one that it has in the edition that serves, or another."""
+        execute = session.db.execute
+        execute(f"DELETE FROM {self._own} WHERE id NOT IN (SELECT id FROM items)")
+        if self._keys is not None:
+            session.db.executemany(
+                f"UPDATE {self._own} SET grp = ? WHERE id = ?",
+                ((key, int(number)) for number, key in self._keys.items()),
+            )
+        else:
+            serving = f"own_{session.facts()['edition']}"
+            held = f"SELECT grp FROM {serving} s WHERE s.id = o.id"
+            execute(f"UPDATE {self._own} AS o SET grp = ({held})")
+
+
+def require_no_reencoding(begun: Mapping[str, Any] | None, uri: str) -> None:
+    """Refuse to regroup a store while it is being encoded anew.
+
+    Raises:
+        StoreError: it is.
+    """
+    if begun is not None and not begun.get("groups"):
+        raise StoreError(
+            f"{uri} is being encoded anew for {begun['run']['id']}: complete that first (run the "
+            "same mmref index RUN --reencode again)"
+        )
+
+
+def resumes(begun: Mapping[str, Any], run: RunIdentity, wanted: Mapping[str, Any]) -> bool:
+    """Whether what was begun is what is wanted now."""
+    if RunIdentity.from_dict(begun["run"]).difference(run) is not None:
+        return False
+    return all((begun.get(name) or None) == (value or None) for name, value in wanted.items())
+
+
+def _drop_edition(session: Session, edition: int) -> None:
+    for name in ("vectors", "own"):
+        session.db.execute(f"DROP TABLE IF EXISTS {name}_{edition}")
 
 
 def _editions(session: Session) -> list[int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mmref.search.filters import Filter
+from mmref.search.groups.grouping import Grouping
 from mmref.search.records import Arrays, Candidates, Item, Vector
 from mmref.search.stores.cache import BehindError, Cache
 from mmref.search.stores.database import Session
@@ -69,6 +70,20 @@ class LocalView:
     def profiles(self, ids: Sequence[int]) -> Arrays:
         """Stored profiles in this order, arrays [n, ...] by name."""
         return self._reading.stored(ids)[1]
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """Which images share a vector, or None."""
+        return self._reading.head.grouping
+
+    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
+        """What was encoded of these items, before their groups shared it."""
+        packed, profiles = self._reading.stored(ids, own=True)
+        return self._reading.head.coding.vectors(packed), profiles
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id."""
+        return self._reading.groups(ids)
 
     def snapshot(self) -> Snapshot:
         """All vectors of this generation."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mmref.errors import StoreError
 from mmref.search.filters import columns_of
+from mmref.search.groups.grouping import Grouping
 from mmref.search.records import Arrays, Item, Place, RunIdentity
 from mmref.search.stores.coding import Coding
 from mmref.search.stores.database import Session
@@ -39,6 +40,7 @@ class Head:
         layout: the arrays of a profile; empty when there are none.
         known: whether the layout is decided, by the first item that was written.
         forgotten: what was removed up to this generation is not noted any more.
+        grouping: which images share a vector, or None.
     """
 
     store: str
@@ -49,6 +51,7 @@ class Head:
     layout: Layout
     known: bool
     forgotten: int = 0
+    grouping: Grouping | None = None
 
     @classmethod
     def read(cls, session: Session) -> Self | None:
@@ -71,6 +74,7 @@ class Head:
             as_layout(layout or ()),
             layout is not None,
             int(facts.get("forgotten", 0)),
+            Grouping.from_dict(facts.get("grouping")),
         )
 
     def following(self) -> "Head":
@@ -117,6 +121,7 @@ class Rows:
         self.session = session
         self.head = head
         self.table = f"vectors_{head.edition}"
+        self.own_table = self.table if head.grouping is None else f"own_{head.edition}"
 
     def __len__(self) -> int:
         """Number of items."""
@@ -161,19 +166,31 @@ class Rows:
 
     # ------------------------------------------------------------------ vectors
 
-    def stored(self, ids: Sequence[int]) -> tuple[npt.NDArray[Any], Arrays]:
+    def stored(self, ids: Sequence[int], own: bool = False) -> tuple[npt.NDArray[Any], Arrays]:
         """Packed vectors [n, width] and profiles of these items in this order.
+
+        Args:
+            ids: of the items.
+            own: what was encoded of each, not what it shares with its group.
 
         Raises:
             StoreError: an item is gone.
         """
-        sql = f"SELECT id, vector, profile FROM {self.table} WHERE id"
+        table = self.own_table if own else self.table
+        sql = f"SELECT id, vector, profile FROM {table} WHERE id"
         rows = {row[0]: row for row in self._chosen(sql, ids)}
         missing = [number for number in ids if int(number) not in rows]
         if missing:
             raise StoreError(f"{self.session.name} holds no item {missing[0]} any more")
         wanted = [rows[int(number)] for number in ids]
         return self.decoded([row[1] for row in wanted], [row[2] for row in wanted])
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id; items that stand alone are left out."""
+        if self.head.grouping is None:
+            return {}
+        sql = f"SELECT id, grp FROM {self.own_table} WHERE grp IS NOT NULL AND id"
+        return {int(row[0]): row[1] for row in self._chosen(sql, ids)}
 
     def blocks(self, after: int | None = None) -> Iterator[Block]:
         """Items with vectors in blocks, by rising id.

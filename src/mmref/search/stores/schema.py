@@ -48,6 +48,8 @@ MIGRATIONS: list[tuple[str, ...]] = [
         """CREATE TRIGGER items_less AFTER DELETE ON items
             BEGIN UPDATE totals SET images = images - 1; END""",
     ),
+    # An edition may be grouped (own_table). Older programs do not know and are to keep away.
+    (),
 ]
 
 
@@ -60,6 +62,20 @@ def edition_table(edition: int) -> str:
     """
     table = MIGRATIONS[1][0].replace("vectors_1", f"vectors_{edition}")
     return table.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+
+
+def own_table(edition: int) -> tuple[str, str]:
+    """The statements that make the table of what was encoded, of a grouped edition.
+
+    The table of the edition's vectors then holds what images are found by, which they share.
+
+    Example:
+        >>> own_table(2)[0].splitlines()[0]
+        'CREATE TABLE IF NOT EXISTS own_2 ('
+    """
+    table = edition_table(edition).replace(f"vectors_{edition}", f"own_{edition}")
+    table = table.replace("profile BLOB NOT NULL", "profile BLOB NOT NULL, grp TEXT")
+    return table, f"CREATE INDEX IF NOT EXISTS own_{edition}_grp ON own_{edition} (grp)"
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,163 @@
+"""``mmref store group``: give a store's images groups, or take them away."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from mmref.errors import UsageError
+from mmref.search.filters import columns_of
+from mmref.search.groups.grouping import CLUSTERS, MOST_IMAGES, Grouping, Regrouping
+from mmref.search.records import Encoded, Item
+from mmref.search.stores.base import VectorStore, View, open_store
+
+_BLOCK_ROWS = 1024
+_EXAMPLES = 5
+_PATHS = 4
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What a grouping makes of a store.
+
+    Attributes:
+        keys: the group of each image by id; those that stand alone are left out.
+        images: number of images.
+        sizes: images of each group, falling; groups of one image too.
+        examples: (group, its images' number, some of its paths) of groups spread over the sizes.
+    """
+
+    keys: Mapping[int, str]
+    images: int
+    sizes: list[int]
+    examples: list[tuple[str, int, list[str]]] = field(default_factory=list)
+
+    @property
+    def shared(self) -> list[int]:
+        """Sizes of the groups whose images share something."""
+        return [size for size in self.sizes if 1 < size <= MOST_IMAGES]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        shared = self.shared
+        return {
+            "images": self.images,
+            "groups": len(shared),
+            "grouped": sum(shared),
+            "alone": self.images - sum(shared),
+            "too_large": sum(size > MOST_IMAGES for size in self.sizes),
+            "largest": max(shared, default=0),
+            "median": float(np.median(shared)) if shared else 0.0,
+            "examples": [
+                {"group": key, "images": count, "paths": paths}
+                for key, count, paths in self.examples
+            ],
+        }
+
+
+def find_groups(view: View, grouping: Grouping) -> Groups:
+    """The groups that a store's images would have.
+
+    Raises:
+        UsageError: no image has such a column.
+    """
+    keys: dict[int, str] = {}
+    if grouping.by == CLUSTERS:
+        keys = _clusters(view, grouping)
+    else:
+        names: set[str] = set()
+        for item in view.items():
+            key = grouping.key(item.place)
+            if key is not None:
+                keys[item.id] = key
+            elif len(names) < _BLOCK_ROWS:
+                names |= set(columns_of(item.place))
+        if not keys and len(view):
+            there = ", ".join(sorted(names))
+            raise UsageError(f"no image has a column {grouping.by!r}: there are {there}, clusters")
+    sizes: dict[str, int] = {}
+    for key in keys.values():
+        sizes[key] = sizes.get(key, 0) + 1
+    return Groups(
+        keys, len(view), sorted(sizes.values(), reverse=True), _examples(view, keys, sizes)
+    )
+
+
+def _clusters(view: View, grouping: Grouping) -> dict[int, str]:
+    from mmref.search.groups.clusters import clusters
+
+    ids = np.fromiter((item.id for item in view.items()), np.int64)
+    if not len(ids):
+        return {}
+    vectors = np.empty((len(ids), view.own(ids[:1].tolist())[0].shape[1]), np.float32)
+    for start in range(0, len(ids), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        vectors[part] = view.own(ids[part].tolist())[0]
+    found = ids[clusters(vectors, float(grouping.threshold or 0))]
+    return dict(zip(ids.tolist(), map(str, found.tolist()), strict=True))
+
+
+def _examples(
+    view: View, keys: Mapping[int, str], sizes: Mapping[str, int]
+) -> list[tuple[str, int, list[str]]]:
+    shared = sorted((key for key in sizes if sizes[key] > 1), key=lambda k: (-sizes[k], k))
+    if not shared:
+        return []
+    spots = np.unique(np.linspace(0, len(shared) - 1, _EXAMPLES).astype(int))
+    chosen: dict[str, list[int]] = {shared[spot]: [] for spot in spots}
+    for number, key in keys.items():
+        if key in chosen and len(chosen[key]) < _PATHS:
+            chosen[key].append(number)
+    return [
+        (key, sizes[key], [item.place.path for item in view.get(ids)])
+        for key, ids in chosen.items()
+    ]
+
+
+def group_store(uri: str, grouping: Grouping | None) -> Groups:
+    """Group a store's images, or (None) let each stand alone again; nothing is encoded.
+
+    The old vectors serve until the new ones are complete; a kill leaves the store as it was.
+
+    Raises:
+        UsageError: no image has such a column, or the store is not grouped.
+        PathError: there is no store, or it cannot be written.
+        StoreError: it has another writer, or is being encoded anew.
+    """
+    with open_store(uri) as reader:
+        identity = reader.identity
+    with open_store(uri, identity) as store:
+        if grouping is None and store.grouping is None:
+            raise UsageError(f"{store.uri} is not grouped")
+        with store.view() as view:
+            found = Groups({}, len(view), []) if grouping is None else find_groups(view, grouping)
+        regroup(store, Regrouping(grouping, found.keys))
+    return found
+
+
+def regroup(store: VectorStore, regrouping: Regrouping) -> None:
+    """Change a store's groups over; it is open for writing."""
+    migration = store.migration(store.identity, store.storage, regrouping)
+    for block in blocks(migration.pending()):
+        vectors, profiles = store.own([item.id for item in block])
+        migration.write(
+            [
+                Encoded(
+                    item.id,
+                    item.digest,
+                    vectors[row],
+                    {name: values[row] for name, values in profiles.items()},
+                )
+                for row, item in enumerate(block)
+            ]
+        )
+    if len(store):
+        migration.finish()
+
+
+def blocks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Items in lists of some number."""
+    while block := list(islice(items, _BLOCK_ROWS)):
+        yield block
