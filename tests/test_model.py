@@ -211,6 +211,8 @@ def edited(run, change):
         (lambda d: d["objects"].pop(), "references for"),
         (lambda d: d["architecture"].update(kind="clap"), "unknown encoder 'clap'"),
         (lambda d: d["architecture"]["settings"].update(block=16), "damaged"),
+        (lambda d: d["architecture"]["settings"].update(new=1), "another version of mmref"),
+        (lambda d: d["architecture"]["settings"].update(text_depth=1), "another version of mmref"),
         (lambda d: d.update(refinement={"form": "square"}), "damaged"),
         (lambda d: d.update(architecture=None), "damaged"),
     ],
@@ -221,6 +223,14 @@ def test_a_changed_description_is_refused(features, tmp_path, change, message):
         MMRef.from_pretrained(run)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_is_gone_is_of_another_version(features, tmp_path):
+    run = copied(features[1], tmp_path / "run")
+    settings = (run / SETTINGS_FILE).read_text()
+    (run / SETTINGS_FILE).write_text(settings.replace("  warmup:", "  warm_steps:"))
+    with pytest.raises(ModelError, match=r"another version of mmref \(unknown setting 'train"):
+        MMRef.from_pretrained(run)
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, REFERENCES_FILE])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mmref.errors import ConfigError
+from mmref.errors import ConfigError, UnknownSettingError
 from mmref.recipes import read_settings
 
 MOST_EPOCHS = 10_000
@@ -18,6 +18,7 @@ LARGEST_SEED = 2**63 - 1  # torch takes no larger one
 
 _Temperature = Annotated[float, Field(ge=1e-4, le=1e4)]  # beyond, cosines over it overflow
 _Weight = Annotated[float, Field(ge=0)]
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -225,10 +226,10 @@ class Settings(_Settings):
     Example:
         >>> Settings().with_values({"training.epochs": "1"}).training.epochs
         1
-        >>> Settings().with_values({"training.epoch": "1"})
+        >>> Settings().with_values({"loss.kinds": "sdm"})
         Traceback (most recent call last):
         ...
-        mmref.errors.ConfigError: unknown setting 'training.epoch': did you mean 'training.epochs'?
+        mmref.errors.UnknownSettingError: unknown setting 'loss.kinds': did you mean 'loss.kind'?
     """
 
     encoder: EncoderSettings = EncoderSettings()
@@ -312,7 +313,7 @@ class Settings(_Settings):
         known = sorted(dotted_names(tree))
         for name, value in values.items():
             if name not in known:
-                raise ConfigError(f"unknown setting {name!r}: {_suggest(name, known)}")
+                raise UnknownSettingError(f"unknown setting {name!r}: {_suggest(name, known)}")
             section, key = name.split(".", 1)
             tree[section][key] = yaml.safe_load(value) if isinstance(value, str) else value
         return _validated(tree)

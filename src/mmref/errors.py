@@ -6,6 +6,7 @@
     ├── UsageError             exit status 2: what was asked for is wrong, and nothing was done
     │   ├── PathError          a path is missing, of the wrong kind, or cannot be written
     │   ├── ConfigError        an unknown key or a value out of range
+    │   │   └── UnknownSettingError  of these, an unknown key
     │   └── SplitError         a split that the data set does not have
     ├── DataError              the data set or an input file cannot be used
     │   └── ImageError         one image cannot be decoded
@@ -40,6 +41,10 @@ class PathError(UsageError):
 
 class ConfigError(UsageError):
     """A setting is unknown or out of its range."""
+
+
+class UnknownSettingError(ConfigError):
+    """There is no such setting in this version."""
 
 
 class SplitError(UsageError):

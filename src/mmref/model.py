@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from mmref.config import Settings
 from mmref.data.images import ImageSource, load_batch
 from mmref.encoders.base import DualEncoder, build_encoder
 from mmref.encoders.clip.hub import CONFIG_FILE, find_checkpoint, is_hub_id, readable_name
-from mmref.errors import ConfigError, ImageError, ModelError, PathError
+from mmref.errors import ConfigError, ImageError, ModelError, PathError, UnknownSettingError
 from mmref.files import atomic_write, write_json
 from mmref.references.refinement import Refiner
 
@@ -317,6 +318,11 @@ class MMRef:
             AttributeError,
         ) as error:
             reason = " ".join(str(error).split())[:160]
+            if _of_another_version(error):
+                raise ModelError(
+                    f"{folder} was made by another version of mmref ({reason}): load it with that "
+                    "version, or train it again"
+                ) from error
             raise ModelError(f"{folder} is damaged ({reason}): copy or train it again") from error
         if model.digest != digest:
             raise ModelError(f"the files of {folder} are not of one run: copy or train it again")
@@ -397,6 +403,14 @@ def make_refiner(references: References | None, choice: RefinementChoice | None)
         image_mean=references.image_mean,
         scatter=references.scatter,
     )
+
+
+def _of_another_version(error: Exception) -> bool:
+    """Whether a run has settings or weights of names that are unknown here, or lacks some."""
+    if isinstance(error, ValidationError):
+        return bool({"extra_forbidden", "missing"} & {one["type"] for one in error.errors()})
+    other_weights = isinstance(error, RuntimeError) and "key(s) in state_dict" in str(error)
+    return other_weights or isinstance(error, UnknownSettingError)
 
 
 def _with_files(architecture: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -127,7 +127,12 @@ class TestClip:
         before, given = self.asked(checkpoint, **plain, **{"encoder.image_width": 64})
         settings, notes = fitting_settings(dataset, before, given)
         assert settings == before
-        assert notes == []
+        assert notes == [
+            "references.caption_epochs counts for nothing: a pre-trained text tower does not "
+            "learn from captions alone"
+        ]
+        given["references.caption_epochs"] = 0
+        assert fitting_settings(dataset, Settings().with_values(given), given)[1] == []
 
     def test_a_wrong_checkpoint_is_said_at_once(self, tmp_path):
         dataset = load_set(tmp_path / "data", pixels=True, objects=4)

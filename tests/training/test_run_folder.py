@@ -55,6 +55,13 @@ def whole(dataset, tmp_path_factory):
     return run
 
 
+def test_settings_of_another_version_are_said_to_be_so(tmp_path):
+    text = small().to_yaml().replace("  warmup:", "  warm_steps:")
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"was begun by another version of mmref \(unknown"):
+        stored_settings(tmp_path)
+
+
 def names(folder):
     return {entry.name for entry in folder.iterdir()}
 

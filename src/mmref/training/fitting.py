@@ -88,6 +88,11 @@ def fitting_settings(
         if chosen:
             said = ", ".join(f"{name} {_shown(value)}" for name, value in chosen.items())
             notes.append(f"defaults for clip: {said}")
+        if settings.references.caption_epochs > 0 and "references.caption_epochs" in given:
+            notes.append(
+                "references.caption_epochs counts for nothing: a pre-trained text tower does not "
+                "learn from captions alone"
+            )
     return settings.with_values(values), notes
 
 

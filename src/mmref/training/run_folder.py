@@ -14,7 +14,13 @@ from safetensors import SafetensorError
 from mmref.config import Settings
 from mmref.data.dataset import RetrievalDataset
 from mmref.environment import describe_environment
-from mmref.errors import ConfigError, MMRefError, PathError, TrainingError
+from mmref.errors import (
+    ConfigError,
+    MMRefError,
+    PathError,
+    TrainingError,
+    UnknownSettingError,
+)
 from mmref.evaluation.reconstruction import masked_word_accuracy
 from mmref.files import PARTIAL_MARK, atomic_write, require_writable_folder, write_json
 from mmref.metrics.bootstrap import intervals, paired_difference
@@ -49,11 +55,17 @@ def stored_settings(folder: Path) -> Settings | None:
     """The settings a run was begun with; None when the folder holds no run.
 
     Raises:
-        ConfigError: its ``config.yaml`` is damaged.
+        ConfigError: its ``config.yaml`` is damaged, or of another version.
         ModelError: there is nothing but a damaged checkpoint.
     """
     if (folder / SETTINGS_FILE).is_file():
-        return Settings.from_yaml(folder / SETTINGS_FILE)
+        try:
+            return Settings.from_yaml(folder / SETTINGS_FILE)
+        except UnknownSettingError as error:
+            raise ConfigError(
+                f"{folder} was begun by another version of mmref ({error}): go on with that "
+                "version, or train into another folder"
+            ) from error
     loaded = load_checkpoint(folder)
     return Settings.model_validate(loaded[1]["identity"]["settings"]) if loaded else None
 

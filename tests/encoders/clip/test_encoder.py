@@ -16,6 +16,7 @@ from mmref.data.text import CaptionTokeniser
 from mmref.encoders.base import DualEncoder, build_encoder
 from mmref.encoders.clip import encoder as module
 from mmref.encoders.clip.encoder import ClipEncoder, native_image_size
+from mmref.encoders.clip.positions import resize_positions
 from mmref.encoders.clip.tokens import TokenBatch
 from mmref.encoders.clip.towers import pooled
 from mmref.errors import ConfigError, ModelError
@@ -173,7 +174,11 @@ class TestShapes:
         found = encoder.encode_image(images)
         assert found.shape == (3, encoder.dimension)
         count = 8 * 2 + (family == "clip")
-        assert len(encoder.net.vision_model.embeddings.position_embedding.weight) == count
+        found_positions = encoder.net.vision_model.embeddings.position_embedding.weight
+        assert len(found_positions) == count
+        square = made(folders[family]).net.vision_model.embeddings.position_embedding.weight
+        wanted = resize_positions(square, (4, 4), (8, 2), count - 8 * 2)
+        assert torch.equal(found_positions, wanted)
         turned = encoder.encode_image(images.flip(2))
         assert not torch.allclose(found, turned, atol=1e-4)
 
