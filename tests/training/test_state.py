@@ -6,6 +6,7 @@ from torch import nn
 from mmref.data.batches import load_inputs
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.errors import ModelError
+from mmref.processes.shares import Share
 from mmref.references.objective import Objective
 from mmref.training.state import (
     AveragedWeights,
@@ -237,6 +238,28 @@ def test_losses_keep_their_digits_under_autocast(train_set):
     handle.remove()
     assert seen == [(torch.float32, False)]
     assert losses["total"].dtype == torch.float32
+
+
+def test_dropout_is_each_share_s_own_and_leaves_the_common_chance_alone(train_set, monkeypatch):
+    """Else processes would drop the same numbers of their rows, and then part in the decoder."""
+    seen = []
+    monkeypatch.setattr(
+        "mmref.training.state._gathered",
+        lambda texts, images, share: seen.append(images) or (texts, images),
+    )
+    state, inputs = new_state(train_set, encoder__input_dropout=0.5)
+    module = state.module.train()
+    batch = module.encoder.text_batch(module.encoder.tokenise(["a red hat", "a blue shoe"]))
+    after = []
+    for rank in (0, 1):
+        torch.manual_seed(3)
+        share = Share(0, 2, (2, 2), rank)
+        given = inputs.tensor[:2], torch.tensor([0, 1]), batch.words, np.random.default_rng(0), 1
+        module(batch, *given, share, seed=rank)
+        after.append(torch.rand(1))
+    assert not torch.equal(seen[0][0], seen[1][0])
+    torch.manual_seed(3)
+    assert after == [torch.rand(1)] * 2
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("fp32", "no"), ("bf16", "bf16")])
