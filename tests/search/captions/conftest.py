@@ -1,0 +1,8 @@
+import pytest
+
+from ..fakes import ColourModel
+
+
+@pytest.fixture
+def model():
+    return ColourModel()
