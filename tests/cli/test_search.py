@@ -209,6 +209,45 @@ def test_a_filter_and_its_mistakes(run_mmref, folder):
     assert caret.index("^") == shown.index("blue")
 
 
+def test_a_column_that_no_image_has_is_noted(run_mmref, folder):
+    done = asked(run_mmref, folder, "a red card", "--filter", "Siez > 9 and camera != 'c3'")
+    assert (done.status, done.out) == (0, "")
+    there = "date, folder, name, path, size"
+    camera = f"no item has a column 'camera': there are {there}"
+    assert done.err == f"note: no item has a column 'Siez': is it size?; {camera}\nno match\n"
+    either = asked(run_mmref, folder, "a red card", "--filter", "camera = 1 or size > 9", "--json")
+    assert json.loads(either.out)["note"] == camera
+    assert len(paths(either)) == 6
+    cut = asked(
+        run_mmref, folder, "a red card", "--filter", "camera is missing", "--auto-cut", "--json"
+    )
+    assert "note" in json.loads(cut.out)
+    assert "note" not in json.loads(asked(run_mmref, folder, "red", "--json").out)
+
+
+def test_a_batch_notes_them_too(run_mmref, folder, tmp_path):
+    lines = ['{"text": "red", "filter": "camra = 1"}', "blue"]
+    (tmp_path / "q.txt").write_text("\n".join(lines))
+    done = asked(run_mmref, folder, "--queries", tmp_path / "q.txt", "--json")
+    first, second = map(json.loads, done.out.splitlines())
+    assert first["note"].startswith("no item has a column 'camra'")
+    assert "note" not in second
+    assert done.err.startswith("note: red: no item has a column 'camra'")
+
+
+def test_nothing_found_goes_on_nowhere(run_mmref, folder):
+    for words in (
+        ("a red card", "--filter", "size < 0", "-k", "1"),
+        ("a red card", "--min-score", "50", "-k", "1"),
+        ("a red snark hunting boojum", "--auto-cut", "-k", "1"),
+        ("a red card", "--filter", "size < 0", "--group-by", "folder"),
+    ):
+        done = asked(run_mmref, folder, *words)
+        assert "match" in done.err
+        assert "--cursor" not in done.err
+        assert "next" not in json.loads(asked(run_mmref, folder, *words, "--json").out)
+
+
 def test_no_confident_match(run_mmref, folder):
     done = asked(run_mmref, folder, "a red snark hunting boojum", "--auto-cut")
     assert (done.status, done.out) == (0, "")

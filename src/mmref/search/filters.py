@@ -41,6 +41,7 @@ from mmref.search.records import Place
 
 BUILT_IN = ("path", "name", "folder", "size", "date")
 _SHOWN, _LISTED = 3, 20  # names of columns in a message
+_ALIKE = 0.7  # ratio of difflib from which a name may be meant
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def unknown_columns(where: Filter, names: Collection[str]) -> str | None:
     said = []
     for name in where.columns():
         if name not in names and name not in BUILT_IN:
-            close = get_close_matches(name.casefold(), known, _SHOWN)
+            close = get_close_matches(name.casefold(), known, _SHOWN, _ALIKE)
             there = f"is it {' or '.join(known[n] for n in close)}?" if close else _there(known)
             said.append(f"no item has a column {name!r}: {there}")
     return "; ".join(said) or None
