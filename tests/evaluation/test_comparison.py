@@ -101,6 +101,7 @@ def test_only_images_that_both_can_use_are_compared(tmp_path):
     assert "3 images" in text
     assert "3 captions" in text
     assert "A takes features inputs, B compact ones" in text
+    assert found.t2i["mAP"]["first"] == 100  # each of its vectors stands for its own image
     direct = evaluate(OtherModel(), data)
     assert found.t2i["R@1"]["second"] == pytest.approx(direct.t2i["R@1"])
 

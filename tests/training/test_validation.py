@@ -35,6 +35,23 @@ def test_a_val_split_is_taken_as_it_is(tmp_path):
     assert note is None
 
 
+def test_choices_are_made_on_val_and_never_on_test(tmp_path):
+    dataset = load_set(tmp_path)
+    kept = set(dataset.split("val").object_names[:2])
+    moved = [
+        "test" if split == "val" and name not in kept else split
+        for name, split in zip(dataset.objects, dataset.splits, strict=True)
+    ]
+    _, val, _ = split_for_training(dataset.with_split(moved), small().training)
+    assert set(val.object_names) == kept
+    asked = [split for split in moved if split != "val"]
+    dataset = dataset.select([row for row, split in enumerate(moved) if split != "val"])
+    training, val, note = split_for_training(dataset.with_split(asked), small().training)
+    assert note is not None
+    chosen = {*training.object_names, *val.object_names}
+    assert chosen == set(dataset.with_split(asked).split("train").object_names)
+
+
 def only_train(folder, objects=12):
     dataset = load_set(folder, objects=objects)
     return dataset.with_split(["train"] * len(dataset))
