@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from mmref.losses.contrastive import contrastive, same_object
 from mmref.losses.identity import identity
 from mmref.references.bank import ReferenceBank, fusion, guidance, object_means
 
@@ -90,6 +91,11 @@ class TestFusionAndGuidance:
         )
         assert fusion(references, features, own, temperature).item() == expected
         assert guidance(references, features, own, temperature).item() == expected
+        positives = same_object(own, torch.arange(len(references)))
+        formula = contrastive(features @ references.T, positives, temperature) / len(features)
+        assert fusion(references, features, own, temperature).item() == pytest.approx(
+            formula.item(), rel=1e-5, abs=1e-6
+        )
 
     def test_fusion_reaches_the_references_alone(self) -> None:
         torch.manual_seed(0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmref.losses.contrastive import contrastive, same_object
+from mmref.losses.contrastive import positive_temperature
 
 
 class ReferenceBank(nn.Module):
@@ -111,6 +111,6 @@ def guidance(
 def _anchored(
     features: Tensor, references: Tensor, objects: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    numbers = torch.arange(len(references), device=references.device)
-    positives = same_object(objects, numbers)
-    return contrastive(features @ references.T, positives, temperature) / len(features)
+    positive_temperature(temperature)
+    # An anchor has one positive among the references, and then L_CL is the cross-entropy.
+    return F.cross_entropy((features @ references.T).float() / temperature, objects)
