@@ -1,8 +1,11 @@
 import json
+import os
+import signal
 
 import pytest
 
 from mmref.model import MMRef
+from mmref.search.ingest import watch as watching
 from mmref.search.records import RunIdentity
 from mmref.search.stores.base import open_store
 
@@ -64,6 +67,11 @@ def test_json_is_one_document(run_mmref, run, pics, tmp_path):
         (["{run}"], 2, "--store"),
         (["{run}", "--store", "{s}"], 2, "IMAGES..."),
         (["{run}", "{pics}", "--store", "{s}", "--storage", "fp8"], 2, "fp32, fp16, int8"),
+        (["{run}", "{pics}/*.gif", "--store", "{s}"], 2, "fits no image"),
+        (["{run}", "{pics}", "--store", "{s}", "--every", "3"], 2, "goes with --watch"),
+        (["{run}", "{pics}", "--store", "{s}", "--watch", "--captions"], 2, "leave --reencode"),
+        (["{run}", "{pics}", "--store", "{s}", "--watch", "--every", "0"], 2, "above 0"),
+        (["{run}", "{pics}/absent", "--store", "{s}", "--watch"], 2, "does not exist"),
         (["{run}", "--store", "{s}", "--reencode"], 2, "does not exist"),
         (["{run}", "{pics}", "--store", "{s}", "--reencode"], 2, "leave IMAGES out"),
     ],
@@ -117,6 +125,61 @@ def test_features_are_indexed_from_a_source(run_mmref, tmp_path):
     done = run_mmref("index", run, source, "--store", tmp_path / "s")
     assert done.status == 0
     assert "added 6" in done.out
+
+
+def test_patterns_reach_it_unexpanded(run_mmref, run, pics, tmp_path):
+    save_pictures(pics / "inner", ["red"])
+    done = run_mmref("index", run, f"{tmp_path}/**/r*.png", "--store", tmp_path / "s", "--json")
+    assert json.loads(done.out)["added"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_watching_tells_each_round_and_ends_when_told_to(
+    run_mmref, run, pics, tmp_path, monkeypatch, number, words
+):
+    steps = iter(
+        [
+            lambda: save_pictures(pics / "more", ["red"]),
+            (pics / "blue.png").unlink,
+            lambda: (pics / "bad.png").write_bytes(b"bad"),
+            lambda: None,
+            lambda: None,
+            lambda: os.kill(os.getpid(), number),
+        ]
+    )
+    real = watching.watch
+    monkeypatch.setattr(
+        watching, "watch", lambda *a, **o: real(*a, **o, sleep=lambda _: next(steps)())
+    )
+    handler = signal.getsignal(number)
+    done = run_mmref(
+        "index",
+        run,
+        pics,
+        "--store",
+        tmp_path / "s",
+        "--watch",
+        "--prune",
+        "--every",
+        "0.1",
+        *words,
+    )
+    assert done.status == 0
+    assert signal.getsignal(number) is handler
+    assert "stopped" in done.err
+    lines = done.out.splitlines()
+    assert len(lines) == 4
+    if words:
+        rounds = [json.loads(line) for line in lines]
+        names = ("added", "removed")
+        assert [[one[n] for n in names] for one in rounds] == [[6, 0], [1, 0], [0, 1], [0, 0]]
+        assert rounds[3]["skipped"][0]["path"] == str(pics / "bad.png")
+    else:
+        assert [line.split(" ", 1)[1] for line in lines] == [
+            *("added 6", "added 1", "removed 1", "skipped 1")
+        ]
+        assert "bad.png: not an image" in done.err
 
 
 def test_help_has_an_example(run_mmref):

@@ -24,7 +24,9 @@ def command(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGES...", help="Folders, image files, or a SOURCE.", show_default=False
+            metavar="IMAGES...",
+            help="Folders, image files, patterns ('photos/**/*.jpg'), or a SOURCE.",
+            show_default=False,
         ),
     ] = None,
     prune: Annotated[
@@ -42,6 +44,19 @@ def command(
             "--reencode", help="Encode all images of the store with RUN; the old run serves so far."
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on: index what changes, until Ctrl-C."),
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            metavar="SECONDS",
+            help="--watch: pause between looks (2).",
+            show_default=False,
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +83,14 @@ def command(
 
     if not images and not reencode:
         raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
+    if every is not None and not watch:
+        raise UsageError("--every goes with --watch")
+    if watch and (reencode or captions):
+        raise UsageError("--watch indexes images alone: leave --reencode and --captions out")
     model = MMRef.from_pretrained(run).to("auto")
+    if watch:
+        _watch(model, run, images or (), store, prune, every, storage, json_out)
+        return
     if images and reencode and model.kind != "features":
         raise UsageError("--reencode takes the images that the store knows: leave IMAGES out")
     if captions and reencode:
@@ -113,6 +135,84 @@ def command(
     if report.failed:
         say("mmref: nothing could be indexed")
         raise typer.Exit(1)
+
+
+def _watch(
+    model: "MMRef",
+    run: str,
+    images: "Sequence[str]",
+    store: str,
+    prune: bool,
+    every: float | None,
+    storage: str | None,
+    json_out: bool,
+) -> None:
+    """Index again and again until Ctrl-C or SIGTERM, a line for each round that changed something.
+
+    Either signal lets the write under way end and closes the store; the exit status is 0.
+    """
+    import signal
+
+    from mmref.cli.console import say
+    from mmref.search.captions.beside import refuse_captions
+    from mmref.search.ingest.report import IngestReport
+    from mmref.search.ingest.watch import EVERY, watch
+
+    refuse_captions(store)
+    bar = _Bar()
+    first = True
+
+    def progress(seen: int, total: int, report: IngestReport) -> None:
+        if first:
+            bar(seen, total, report)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    rounds = watch(
+        model,
+        images,
+        store,
+        every=EVERY if every is None else every,
+        prune=prune,
+        run=model.path or run,
+        storage=storage,
+        progress=progress,
+    )
+    try:
+        with bar:
+            event = next(rounds)
+        first = False
+        while True:
+            _print_round(event, json_out)
+            event = next(rounds)
+    except KeyboardInterrupt:
+        say("stopped; the store is closed")
+    finally:
+        rounds.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_round(event: "IngestReport | str", json_out: bool) -> None:
+    import json
+    from datetime import datetime
+
+    from mmref.cli.console import out, say
+
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    if json_out:
+        document = {"trouble": event} if isinstance(event, str) else event.as_dict()
+        print(json.dumps({"time": now} | document, ensure_ascii=False), flush=True)
+    elif isinstance(event, str):
+        say(f"{now} {event}")
+    else:
+        counts = event.as_dict() | {"skipped": len(event.skipped)}
+        names = ("added", "updated", "moved", "removed", "unchanged", "skipped")
+        told = [f"{name} {counts[name]:,}" for name in names if counts[name]]
+        out().print(f"{now} {'  '.join(told) or 'nothing yet'}", markup=False)
+        _say_skipped(event)
 
 
 def _captions(sources: "Sequence[str]", store: str, model: "MMRef") -> "CaptionListing":

@@ -128,7 +128,7 @@ def index_listing(
         try:
             with quiet_pillow():
                 ingest.run(batch_size, workers or default_workers())
-            if prune and report.done:
+            if prune and (report.done or not listing.found):
                 ingest.writing.prune()
         finally:
             report.seconds = time.monotonic() - begun

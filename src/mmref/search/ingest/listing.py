@@ -10,7 +10,7 @@ before it; ``**`` stands for any number of folders.
 import math
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Listing:
         folders: folders that were walked, as prefixes of paths.
         patterns: patterns that were looked for.
         sources: names of the folders, files and SOURCEs that were listed.
-        devices: numbers of the devices (disks, mounts) that the folders walked are on.
+        devices: the first folder that was walked on each device (disk, mount), by its number.
         notes: what the SOURCEs have to say.
     """
 
@@ -62,7 +62,7 @@ class Listing:
     folders: list[str] = field(default_factory=list)
     patterns: list[Pattern] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
-    devices: set[int] = field(default_factory=set)
+    devices: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _paths: set[str] = field(default_factory=set)
 
@@ -83,6 +83,10 @@ class Listing:
         self._paths.add(path)
         shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
         self.skipped.append(Skipped(shown, reason))
+
+    def spare(self, paths: Iterable[str]) -> None:
+        """Take paths as present, so that their items are not forgotten."""
+        self._paths.update(paths)
 
     def covers(self, path: str) -> bool:
         """Whether a path is below a folder that was walked, or fits a pattern."""
@@ -255,7 +259,7 @@ def _walk(
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            listing.devices.add(status.st_dev)
+            listing.devices.setdefault(status.st_dev, folder)
             with os.scandir(folder) as entries:
                 ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:

@@ -19,6 +19,7 @@ _BLOCK = 0x8769
 _ORIGINAL, _CHANGED = 0x9003, 0x0132  # DateTimeOriginal, DateTime
 _OFFSETS = {_ORIGINAL: 0x9011, _CHANGED: 0x9010}
 _OFFSET = re.compile(r"[+-][0-9]{2}:[0-9]{2}")
+_HEAD = 1 << 17  # bytes of a JPEG or AVIF file in which the block begins
 _SECONDS = 19  # letters of YYYY-MM-DDTHH:MM:SS
 
 
@@ -57,10 +58,14 @@ def taken(content: bytes) -> str | None:
 
 
 def _may_have_exif(content: bytes) -> bool:
-    """Whether the marks of EXIF occur: most pictures from the web have none, and are not opened."""
-    if content[:4] in (b"II*\0", b"MM\0*"):
+    """Whether there is a mark of EXIF: most pictures from the web have none, and are not opened."""
+    if content[:4] in (b"II*\0", b"MM\0*"):  # TIFF is made of such blocks
         return True
-    return any(mark in content for mark in (b"Exif\0", b"EXIF", b"eXIf"))
+    if content.startswith(b"\x89PNG"):
+        return b"eXIf" in content
+    if content[12:16] == b"VP8X":  # WebP: a bit of its header
+        return bool(content[20] & 0x08) if len(content) > 20 else False
+    return b"Exif" in content[:_HEAD]
 
 
 def _moment(value: Any, offset: Any) -> str | None:

@@ -39,6 +39,11 @@ class IngestReport:
         return self.added + self.updated + self.moved + self.unchanged
 
     @property
+    def changed(self) -> int:
+        """Items of the store that are not what they were."""
+        return self.added + self.updated + self.moved + self.removed
+
+    @property
     def failed(self) -> bool:
         """Whether nothing at all could be indexed."""
         return self.done == 0 and bool(self.skipped)
