@@ -18,10 +18,11 @@ from mmref.search.records import Changes, Encoded, Place, Record, RunIdentity, c
 from mmref.search.stores.base import open_store
 from mmref.search.stores.exchange import export_store, import_store
 
+from .contract_groups import GroupContract
 from .contract_items import DIMENSION, FILTERS, NEXT, RUN, check, fill, place, record, records, unit
 
 
-class StoreContract:
+class StoreContract(GroupContract):
     """Tests of the Protocol ``VectorStore``."""
 
     @pytest.fixture

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from mmref.errors import UsageError
 from mmref.search.filters import columns_of
 from mmref.search.records import Place
 
 CLUSTERS = "clusters"
-SHARE = 0.75
-THRESHOLD = 0.8
+SHARE = 0.5
+THRESHOLD = 0.7
 MOST_IMAGES = 1000  # of a group; what is larger shows no one object, and is written too often
 
 
@@ -29,7 +32,7 @@ class Grouping:
 
     Example:
         >>> Grouping("object").share, Grouping("clusters", threshold=0.9).threshold
-        (0.75, 0.9)
+        (0.5, 0.9)
     """
 
     by: str
@@ -88,3 +91,28 @@ class Regrouping:
 
     grouping: Grouping | None
     keys: Mapping[int, str]
+
+
+def group_facts(grouping: Grouping, sizes: npt.NDArray[np.int64], images: int) -> dict[str, Any]:
+    """What ``mmref store info`` says of groups.
+
+    Args:
+        grouping: the store's.
+        sizes: images of each group, those of one image too, int64 [groups].
+        images: number of items.
+
+    Example:
+        >>> facts = group_facts(Grouping("object"), np.array([1, 3, 2]), 8)
+        >>> facts["groups"], facts["grouped"], facts["largest"], facts["without"]
+        (2, 5, 3, 2)
+    """
+    sharing = sizes[(sizes > 1) & (sizes <= MOST_IMAGES)]
+    since = "since" if grouping.by == CLUSTERS else "without"
+    return {
+        **grouping.as_dict(),
+        "groups": len(sharing),
+        "grouped": int(sharing.sum()),
+        "largest": int(sharing.max(initial=0)),
+        "too_large": int((sizes > MOST_IMAGES).sum()),
+        since: images - int(sizes.sum()),
+    }

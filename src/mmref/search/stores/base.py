@@ -84,7 +84,7 @@ class View(Protocol):
 
 
 class Migration(Protocol):
-    """Vectors of another run, or groups, beside those that serve; see :meth:`VectorStore.migration`."""
+    """What is made beside what serves; see :meth:`VectorStore.migration`."""
 
     def pending(self) -> Iterator[Item]:
         """The items that have no vector of the new run yet, by rising id."""

@@ -100,10 +100,9 @@ class Checks:
 
     def _layout(self, head: Head) -> None:
         names = {name for name, _, _ in head.layout}
-        refinement = head.run.refinement
         if not head.known:
             return
-        form = "" if refinement is None else str(refinement["form"])
+        form = head.run.form
         if names != profile_parts(form):
             held = ", ".join(sorted(names)) or "nothing"
             self._problems.append(f"profiles hold {held}, which refinement {form or 'none'} lacks")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmref.search.groups.grouping import CLUSTERS, MOST_IMAGES, Grouping
+from mmref.search.groups.grouping import MOST_IMAGES, Grouping, group_facts
 from mmref.search.groups.sharing import shared_profiles, shared_vectors
 from mmref.search.records import Arrays, Place
 from mmref.search.stores.database import Session
@@ -163,28 +163,3 @@ class LocalGroups:
                     same &= np.isclose(values, held_profiles[name], atol=TOLERANCE["fp16"]).all(1)
             for row in np.flatnonzero(~same):
                 yield int(members[row][0]), "its vector is not the one that its group shares"
-
-
-def group_facts(grouping: Grouping, sizes: Any, images: int) -> dict[str, Any]:
-    """What ``mmref store info`` says of groups.
-
-    Args:
-        grouping: the store's.
-        sizes: images of each group, those of one image too, int64 [groups].
-        images: number of items.
-
-    Example:
-        >>> facts = group_facts(Grouping("object"), np.array([1, 3, 2]), 8)
-        >>> facts["groups"], facts["grouped"], facts["largest"], facts["without"]
-        (2, 5, 3, 2)
-    """
-    sharing = sizes[(sizes > 1) & (sizes <= MOST_IMAGES)]
-    since = "since" if grouping.by == CLUSTERS else "without"
-    return {
-        **grouping.as_dict(),
-        "groups": len(sharing),
-        "grouped": int(sharing.sum()),
-        "largest": int(sharing.max(initial=0)),
-        "too_large": int((sizes > MOST_IMAGES).sum()),
-        since: images - int(sizes.sum()),
-    }

@@ -4,8 +4,8 @@ The table is filled item by item; a kill costs what was not written yet. At the 
 written first, and then one transaction makes the new table, run and storage those of the store, so
 that readers find either the old vectors with the old cache or the new ones with the new.
 
-Of a grouped store what was encoded is written into ``own_E`` too, and before the cache is written the
-groups' vectors are made of it; that can be done again and again.
+Of a grouped store what was encoded is written into ``own_E`` too, and before the cache is written
+the groups' vectors are made of it; that can be done again and again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,14 +6,18 @@ in :mod:`mmref.search.stores.milvus_rows`.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
 from mmref.search.filters import Filter
+from mmref.search.groups.grouping import Grouping, Regrouping, group_facts
 from mmref.search.records import Arrays, Candidates, Changes, Item, RunIdentity, Vector
 from mmref.search.stores.milvus_address import MilvusAddress
 from mmref.search.stores.milvus_changes import planned
@@ -23,7 +27,6 @@ from mmref.search.stores.milvus_lock import WriterLock
 from mmref.search.stores.milvus_migration import MilvusMigration
 from mmref.search.stores.milvus_rows import (
     ALIVE,
-    ALL,
     HEAD,
     MilvusHead,
     schema,
@@ -133,7 +136,10 @@ class MilvusStore:
         self.connection.drop(name)
         note = f"mmref store of the run {head.run.id}"
         self.connection.create(
-            name, schema(head.run.dimension, note), self._index(head.storage), {HEAD: head.text()}
+            name,
+            schema(head.run.dimension, note, head.grouping is not None),
+            self._index(head.storage),
+            {HEAD: head.text()},
         )
         return name
 
@@ -228,6 +234,19 @@ class MilvusStore:
     def column_names(self) -> None:
         """Not known: every item would have to be read."""
 
+    @property
+    def grouping(self) -> Grouping | None:
+        """Which images share a vector, or None."""
+        return self._view().grouping
+
+    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
+        """What was encoded of these items, before their groups shared it."""
+        return self._view().own(ids)
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id."""
+        return self._view().groups(ids)
+
     def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
         """The items nearest to a unit vector by cosine, with their profiles."""
         return self._view().candidates(vector, count, where)
@@ -245,18 +264,29 @@ class MilvusStore:
             "vector_bytes": 4 * head.run.dimension,
             "profile_bytes": head.profile_bytes,
             "generation": head.generation,
+            "groups": self._group_facts(view, head),
             "reencoding": None if head.next is None else head.next["run"]["id"],
             "collection": self._collection,
             "rows": rows,
             "bytes": self._bytes(view, rows),
         }
 
+    @staticmethod
+    def _group_facts(view: MilvusView, head: MilvusHead) -> dict[str, Any] | None:
+        if head.grouping is None:
+            return None
+        windows = view.windows(("id", "grp"))
+        sizes = Counter(row["grp"] for window in windows for row in window if row["grp"])
+        return group_facts(head.grouping, np.array(list(sizes.values()), np.int64), len(view))
+
     def _bytes(self, view: MilvusView, rows: int) -> int:
         """Of the folder of Lite; of a server's rows as they are sent, without indexes."""
         if self.address.lite:
             files = [file for file in Path(self.address.server).rglob("*") if file.is_file()]
             return sum(file.stat().st_size for file in files)
-        sample = next(view.windows([name for name in ALL if name != "vector"]), [])[:_SAMPLE]
+        sample = next(view.windows([name for name in self._head.fields if name != "vector"]), [])[
+            :_SAMPLE
+        ]
         texts = sum(len(str(value).encode()) for row in sample for value in row.values())
         beside = texts / len(sample) if sample else 0.0
         return round(rows * (4 * self._head.run.dimension + beside))
@@ -312,14 +342,16 @@ class MilvusStore:
 
     def clear_away(self) -> None:
         """Undo what a transaction that did not come to its end has written."""
-        generation, name = self._head.generation, self._collection
+        generation, name, fields = self._head.generation, self._collection, self._head.fields
         while rows := self.connection.query(name, f"born > {generation}", ["pk"], -1):
             self.delete_rows([int(row["pk"]) for row in rows])
         dying = f"((died > {generation}) and (died < {ALIVE}))"
         while rows := self.connection.query(name, dying, ["pk"], -1)[:_KEYS]:
             keys = [int(row["pk"]) for row in rows]
             for start in range(0, len(keys), 200):
-                whole = self.connection.query(name, f"pk in {keys[start : start + 200]}", ALL, -1)
+                whole = self.connection.query(
+                    name, f"pk in {keys[start : start + 200]}", fields, -1
+                )
                 self.connection.upsert(name, [{**row, "died": ALIVE} for row in whole])
         self._unfinished = False
         self._drop_editions()
@@ -356,10 +388,15 @@ class MilvusStore:
         while rows := self.connection.query(self._collection, f"died <= {until}", ["pk"], -1):
             self.delete_rows([int(row["pk"]) for row in rows])
 
-    def migration(self, run: RunIdentity, storage: str | None = None) -> MilvusMigration:
-        """Begin to re-encode for another run, or take it up where it was left."""
+    def migration(
+        self,
+        run: RunIdentity,
+        storage: str | None = None,
+        regrouping: Regrouping | None = None,
+    ) -> MilvusMigration:
+        """Begin to re-encode for another run, or take it up where it was left; or to regroup."""
         self.require_writer()
-        return MilvusMigration(self, run, storage or self.storage)
+        return MilvusMigration(self, run, storage or self.storage, regrouping)
 
     def changed_over(self, collection: str, head: MilvusHead) -> None:
         """Take note that another collection is the store's now; the old one is dropped later."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from mmref.errors import StoreError
 from mmref.search.records import Changes, Record
+from mmref.search.stores.milvus_groups import own_fields, regrouped
 from mmref.search.stores.milvus_rows import (
     ALIVE,
-    ALL,
     MilvusHead,
     key_of,
     packed_profile,
@@ -59,19 +59,18 @@ def planned(changes: Changes, view: MilvusView, head: MilvusHead) -> Planned:
     numbers, next_id = _numbers(changes, view, head.next_id)
     placed = {int(number): place for number, place in changes.placed}
     touched = {*map(int, changes.removed), *placed, *(n for n in numbers if n < head.next_id)}
-    rows: list[dict[str, Any]] = []
-    born = died = 0
-    for row in view.rows_of(sorted(touched), ALL):
-        rows.append({**row, "died": following})
-        died += 1
-        number = int(row["id"])
-        if number in placed and number not in numbers:
-            rows.append({**row, **place_fields(placed[number]), **_born(number, following)})
-            born += 1
-    for number, record in numbers.items():
-        rows.append({**fresh[record], **_born(number, following)})
-        born += 1
-    return Planned(rows, born - died, next_id, layout)
+    old = {int(row["id"]): row for row in view.rows_of(sorted(touched), head.fields)}
+    new = {
+        number: {**row, **place_fields(placed[number])}
+        for number, row in old.items()
+        if number in placed and number not in numbers
+    }
+    new |= {number: {**fresh[record], "id": number} for number, record in numbers.items()}
+    if head.grouping is not None:
+        old |= regrouped(old, new, view, head, layout or [])
+    rows = [{**row, "died": following} for row in old.values()]
+    rows += [{**row, **_born(number, following)} for number, row in new.items()]
+    return Planned(rows, len(new) - len(old), next_id, layout)
 
 
 def _fresh_fields(
@@ -83,7 +82,7 @@ def _fresh_fields(
     if any(record.vector.shape != (head.run.dimension,) for record in records):
         raise ValueError(f"a vector must be {head.run.dimension} finite numbers")
     vectors = rounded(np.stack([record.vector for record in records]), head.coding)
-    return [
+    rows: list[dict[str, Any]] = [
         {
             **place_fields(record.place),
             "digest": record.digest,
@@ -92,6 +91,9 @@ def _fresh_fields(
         }
         for record, vector in zip(records, vectors, strict=True)
     ]
+    if head.grouping is not None:
+        rows = [row | own_fields(row, head.coding) for row in rows]
+    return rows
 
 
 def _numbers(changes: Changes, view: MilvusView, next_id: int) -> tuple[dict[int, int], int]:

@@ -4,6 +4,9 @@ The collection of the next edition gets a whole row for each item, with the key 
 version, so that what has changed since is known by its key. At the end the rows are brought to
 the state of the store, the new collection gets the head, and the alias is put on it: at that
 moment readers change over. The old collection is dropped when the writer closes.
+
+Of a grouped store the groups' vectors are made of what was encoded before the change; that can be
+done again and again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmref.errors import StoreError
+from mmref.search.groups.grouping import MOST_IMAGES, Grouping, Regrouping
 from mmref.search.records import Encoded, Item, RunIdentity
+from mmref.search.stores.local_migration import require_no_reencoding, resumes
+from mmref.search.stores.milvus_groups import own_fields, shared_rows
 from mmref.search.stores.milvus_lock import WRITER
 from mmref.search.stores.milvus_rows import (
     ALIVE,
@@ -22,6 +28,7 @@ from mmref.search.stores.milvus_rows import (
     ITEM,
     MilvusHead,
     item_of,
+    own_vectors_of,
     packed_profile,
     rounded,
 )
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
 _BESIDE = [name for name in ALL if name not in ("vector", "profile")]
 _KEPT = ("pk", "id", "digest")
+_ROWS_AT_ONCE = 500
 
 
 class MilvusMigration:
@@ -42,32 +50,43 @@ class MilvusMigration:
         store: open for writing.
         run: the new run.
         storage: how the new vectors are rounded.
+        regrouping: other groups.
     """
 
-    def __init__(self, store: "MilvusStore", run: RunIdentity, storage: str) -> None:
+    def __init__(
+        self,
+        store: "MilvusStore",
+        run: RunIdentity,
+        storage: str,
+        regrouping: Regrouping | None = None,
+    ) -> None:
         self._store = store
+        self._keys = None if regrouping is None else regrouping.keys
         _, head = store.newest()
-        begun = head.next
-        if begun is not None and not self._same(begun, run, storage):
+        begun, grouping = head.next, head.grouping
+        if regrouping is not None:
+            require_no_reencoding(begun, store.uri)
+            grouping = regrouping.grouping
+        wanted = {
+            "storage": storage,
+            "grouping": None if grouping is None else grouping.as_dict(),
+            "groups": regrouping is not None,
+        }
+        if begun is not None and (regrouping or not resumes(begun, run, wanted)):
             store.connection.drop(store.collection_of(int(begun["edition"])))
             begun = None
         if begun is None:
             begun = {
                 "run": run.as_dict(),
-                "storage": storage,
                 "edition": head.edition + 1,
                 "layout": None,
+                **wanted,
             }
             store.make_collection(_coming(head, begun), int(begun["edition"]))
             store.commit(replace(head, next=begun))
         self._edition = int(begun["edition"])
         self._name = store.collection_of(self._edition)
         store.connection.load(self._name)
-
-    @staticmethod
-    def _same(begun: Mapping[str, Any], run: RunIdentity, storage: str) -> bool:
-        made = RunIdentity.from_dict(begun["run"])
-        return made.difference(run) is None and begun["storage"] == storage
 
     def _heads(self) -> tuple[MilvusHead, MilvusHead]:
         """The head of the store and what follows it."""
@@ -125,12 +144,19 @@ class MilvusMigration:
         }
         rows = []
         with self._store.view() as view:
-            for row in view.rows_of(sorted(fresh), _BESIDE):
+            for row in view.rows_of(sorted(fresh), _beside(head)):
                 digest, fields = fresh[int(row["id"])]
                 if digest == row["digest"]:  # else it has changed since it was read
-                    rows.append({**row, **fields, "died": ALIVE})
+                    rows.append(self._row({**row, **fields, "died": ALIVE}, coming))
         for part in self._store.batches(rows):
             self._store.connection.upsert(self._name, part)
+
+    def _row(self, row: dict[str, Any], coming: MilvusHead) -> dict[str, Any]:
+        """A row of the new edition, from one whose vector and profile are what was encoded."""
+        if coming.grouping is None:
+            return {name: row[name] for name in coming.fields}
+        group = row["grp"] if self._keys is None else self._keys.get(int(row["id"]), "")
+        return row | own_fields(row, coming.coding) | {"grp": group}
 
     def finish(self) -> None:
         """Change over to the new run at one moment.
@@ -143,27 +169,47 @@ class MilvusMigration:
         left = sum(1 for _ in self.pending())
         if left:
             raise StoreError(f"{left:,} images of {store.uri} are not encoded anew yet")
-        self._bring_up()
+        self._bring_up(head, coming)
+        self._share(coming)
         connection = store.connection
-        following = coming.following(next=None, forgotten=head.generation, written=self._time())
+        following = coming.following(
+            next=None, forgotten=head.generation, written=self._time(coming)
+        )
         connection.set_property(self._name, WRITER, store.writer_text())
         connection.set_property(self._name, HEAD, following.text())
         connection.call("alter_alias", self._name, store.address.collection)
         store.changed_over(self._name, following)
 
-    def _time(self) -> int:
+    def _time(self, coming: MilvusHead) -> int:
         """The server's time of now, behind all that was written: one row is written again."""
         connection = self._store.connection
         first = next(self._store.items(), None)
         if first is None:
             return -1
-        rows = connection.query(self._name, f"id == {first.id}", ALL, -1)
+        rows = connection.query(self._name, f"id == {first.id}", coming.fields, -1)
         return connection.upsert(self._name, rows)
 
-    def _bring_up(self) -> None:
+    def _share(self, coming: MilvusHead) -> None:
+        """Make the groups' vectors of what was encoded."""
+        if coming.grouping is None:
+            return
+        store, layout = self._store, coming.layout or []
+        groups: dict[str, list[int]] = {}
+        for start in range(1, coming.next_id, WINDOW):
+            where = f'((id >= {start}) and (id < {start + WINDOW}) and (grp != ""))'
+            for row in store.connection.query(self._name, where, ("pk", "grp"), -1):
+                groups.setdefault(row["grp"], []).append(int(row["pk"]))
+        shared = [keys for keys in groups.values() if 1 < len(keys) <= MOST_IMAGES]
+        for keys in in_parts(shared, _ROWS_AT_ONCE):
+            rows = store.connection.query(self._name, f"pk in {keys}", coming.fields, -1)
+            made = shared_rows(rows, coming, layout, store.uri)
+            for part in store.batches([row | made[int(row["id"])] for row in rows]):
+                store.connection.upsert(self._name, part)
+
+    def _bring_up(self, head: MilvusHead, coming: MilvusHead) -> None:
         """Give every row of the new run the place, and the key, that its item has now."""
         connection = self._store.connection
-        for rows, made in self._windows(_BESIDE):
+        for rows, made in self._windows(_beside(head)):
             current = {int(row["pk"]): row for row in rows}
             by_id = {int(row["id"]): row for row in rows}
             void = [int(row["pk"]) for row in made if int(row["pk"]) not in current]
@@ -172,18 +218,27 @@ class MilvusMigration:
             held = {int(row["pk"]) for row in made}
             for start in range(0, len(void), 200):
                 keys = void[start : start + 200]
-                fields = ("id", "digest", "vector", "profile")
-                old = connection.query(self._name, f"pk in {keys}", fields, -1)
+                old = connection.query(self._name, f"pk in {keys}", coming.fields, -1)
                 again = []
-                for row in old:
+                for row in self._encoded(old, coming):
                     now = by_id.get(int(row["id"]))
                     same = now is not None and now["digest"] == row["digest"]
                     if now is not None and same and int(now["pk"]) not in held:
                         kept = {"vector": row["vector"], "profile": row["profile"], "died": ALIVE}
-                        again.append({**now, **kept})
+                        again.append(self._row({**now, **kept}, coming))
                 for part in self._store.batches(again):
                     connection.upsert(self._name, part)
                 connection.delete(self._name, keys)
+
+    def _encoded(self, rows: list[dict[str, Any]], coming: MilvusHead) -> list[dict[str, Any]]:
+        """Rows of the new edition with what was encoded, where a group's may stand already."""
+        if coming.grouping is None:
+            return rows
+        vectors = own_vectors_of(rows, coming.coding, self._store.uri)
+        return [
+            {**row, "vector": vector, "profile": row["own_profile"]}
+            for row, vector in zip(rows, vectors, strict=True)
+        ]
 
     def discard(self) -> None:
         """Forget what was made for the new run."""
@@ -201,4 +256,27 @@ def _coming(head: MilvusHead, begun: Mapping[str, Any]) -> MilvusHead:
         storage=str(begun["storage"]),
         edition=int(begun["edition"]),
         layout=None if layout is None else as_layout(layout),
+        grouping=Grouping.from_dict(begun.get("grouping")),
     )
+
+
+def _beside(head: MilvusHead) -> list[str]:
+    """The fields of the edition that serves that go over into the next."""
+    return [*_BESIDE, "grp"] if head.grouping is not None else _BESIDE
+
+
+def in_parts(groups: Sequence[list[int]], most: int) -> Iterator[list[int]]:
+    """The members of whole groups, at most so many together; a larger group alone.
+
+    Example:
+        >>> list(in_parts([[1, 2], [3, 4], [5]], 3))
+        [[1, 2], [3, 4, 5]]
+    """
+    part: list[int] = []
+    for group in groups:
+        if part and len(part) + len(group) > most:
+            yield part
+            part = []
+        part.extend(group)
+    if part:
+        yield part

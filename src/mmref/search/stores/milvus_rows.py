@@ -18,6 +18,8 @@ generation, and the next writer clears it away.
 ``columns``                  what filters compare (:mod:`mmref.search.stores.milvus_filter`)
 ``digest``                   of the content
 ``profile``                  the arrays of the profile one behind the other, in base 64
+``grp``, ``own``,            of a grouped edition alone: the group, or nothing; the vector and the
+``own_profile``              profile as they were encoded, in base 64
 ===========================  ====================================================================
 """
 
@@ -32,17 +34,19 @@ import numpy as np
 
 from mmref.errors import StoreError
 from mmref.search.filters import columns_of
+from mmref.search.groups.grouping import Grouping
 from mmref.search.records import Arrays, Item, Place, RunIdentity, Vector
 from mmref.search.stores.coding import Coding
 from mmref.search.stores.milvus_connection import pymilvus
 from mmref.search.stores.milvus_filter import FIELD, typed_columns
 from mmref.search.stores.rows import Layout, as_layout, layout_of, values_of
 
-FORMAT = 1
+FORMAT = 2  # 2: an edition may be grouped
 HEAD = "mmref.head"
 ALIVE = (1 << 62) - 1
 ITEM = ("id", "path", "size", "mtime_ns", "metadata", "source", "digest")
 ALL = ("pk", *ITEM, "born", "died", "path_key", FIELD, "profile", "vector")
+OWN = ("grp", "own", "own_profile")
 _BORN_BITS = 27
 _TEXT_BYTES = 65_535
 _TEXTS = {
@@ -69,7 +73,8 @@ class MilvusHead:
         written: the server's time of the last write; -1 where that is not known.
         layout: the arrays of a profile, or None while that is not decided.
         forgotten: what died up to this generation is gone.
-        next: the edition that is being made, if one is: run, storage, edition, layout.
+        next: the edition that is being made, if one is: run, storage, edition, layout, grouping.
+        grouping: which images share a vector, or None.
         format: version of the rows.
     """
 
@@ -83,6 +88,7 @@ class MilvusHead:
     layout: Layout | None = None
     forgotten: int = 0
     next: dict[str, Any] | None = None
+    grouping: Grouping | None = None
     format: int = field(default=FORMAT)
 
     @classmethod
@@ -101,7 +107,8 @@ class MilvusHead:
             if version <= FORMAT:
                 facts["run"] = RunIdentity.from_dict(facts["run"])
                 facts["layout"] = None if facts["layout"] is None else as_layout(facts["layout"])
-                return cls(**facts)
+                facts["grouping"] = Grouping.from_dict(facts.get("grouping"))
+                return cls(**facts | {"format": FORMAT})
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{name} is damaged: its property {HEAD} cannot be read") from error
         raise StoreError(f"{name} was made by a newer mmref: upgrade it (pip install -U mmref)")
@@ -117,6 +124,11 @@ class MilvusHead:
     def written_at(self, time: int) -> "MilvusHead":
         """The head after one more write: what was written before is seen when that is."""
         return replace(self, written=time)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the edition's rows."""
+        return ALL if self.grouping is None else (*ALL, *OWN)
 
     @property
     def coding(self) -> Coding:
@@ -139,7 +151,7 @@ def alive(generation: int) -> str:
     return f"((born <= {generation}) and (died > {generation}))"
 
 
-def schema(dimension: int, note: str) -> Any:
+def schema(dimension: int, note: str, grouped: bool = False) -> Any:
     """The fields of a collection."""
     module = pymilvus()
     kinds = module.DataType
@@ -151,6 +163,8 @@ def schema(dimension: int, note: str) -> Any:
         made.add_field(name, kinds.INT64)
     for name, most in _TEXTS.items():
         made.add_field(name, kinds.VARCHAR, max_length=most)
+    for name in OWN if grouped else ():
+        made.add_field(name, kinds.VARCHAR, max_length=_TEXT_BYTES)
     made.add_field(FIELD, kinds.JSON)
     made.add_field("vector", kinds.FLOAT_VECTOR, dim=dimension)
     return made
@@ -253,6 +267,40 @@ def profiles_of(texts: Sequence[str], layout: Layout | None, name: str) -> Array
         arrays[part] = np.frombuffer(joined, dtype).reshape(len(blobs), width)
         start = end
     return arrays
+
+
+def packed_vector(vector: Vector, coding: Coding) -> str:
+    """What was encoded of an item as a row keeps it, from a vector that is rounded already.
+
+    Raises:
+        StoreError: it is longer than Milvus keeps.
+    """
+    text = base64.b64encode(coding.packed(vector[None]).tobytes()).decode("ascii")
+    if len(text) > _TEXT_BYTES:
+        raise StoreError(
+            f"vectors of {len(vector):,} numbers are too long to be kept beside those of groups: "
+            "keep a local store, or one without groups"
+        )
+    return text
+
+
+def own_vectors_of(rows: Iterable[Mapping[str, Any]], coding: Coding, name: str) -> Vector:
+    """What was encoded of rows of a grouped edition, float32 [n, d].
+
+    Raises:
+        StoreError: one has not the length that it should have.
+    """
+    try:
+        blobs = [base64.b64decode(row["own"], validate=True) for row in rows]
+    except ValueError:
+        blobs = [b""]
+    if any(len(blob) != coding.bytes for blob in blobs):
+        raise StoreError(
+            f"{name} is damaged (a vector has a wrong length): find out which with mmref store "
+            f"verify {name}, and mend it with --repair"
+        )
+    packed = np.frombuffer(b"".join(blobs), coding.dtype).reshape(len(blobs), coding.width)
+    return coding.vectors(packed)
 
 
 def vectors_of(rows: Iterable[Mapping[str, Any]], dimension: int) -> Vector:

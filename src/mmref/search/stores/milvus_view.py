@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from mmref.errors import StoreError
 from mmref.search.filters import Filter, columns_of
+from mmref.search.groups.grouping import Grouping
 from mmref.search.records import Arrays, Candidates, Item, Vector
 from mmref.search.stores.milvus_connection import MOST_ROWS, Connection
 from mmref.search.stores.milvus_filter import all_of, expression, is_exact, quoted
@@ -15,6 +16,7 @@ from mmref.search.stores.milvus_rows import (
     ITEM,
     MilvusHead,
     item_of,
+    own_vectors_of,
     path_key,
     profiles_of,
     vectors_of,
@@ -41,6 +43,11 @@ class MilvusView:
         self._connection = connection
         self._collection = collection
         self._head = head
+
+    @property
+    def name(self) -> str:
+        """The store's address, for messages."""
+        return self._connection.name
 
     @property
     def generation(self) -> int:
@@ -75,7 +82,7 @@ class MilvusView:
                 yield sorted(found, key=lambda row: int(row["id"]))
 
     def _window(self, fields: Sequence[str]) -> int:
-        return self._vectors_at_once if "vector" in fields else WINDOW
+        return self._vectors_at_once if {"vector", "own"} & set(fields) else WINDOW
 
     def _require_kept(self) -> None:
         found = self._connection.described(self._collection)
@@ -140,12 +147,32 @@ class MilvusView:
         """Stored profiles in this order, arrays [n, ...] by name."""
         return self._profiles(self._stored(ids, "profile"))
 
-    def _profiles(self, rows: Sequence[dict[str, Any]]) -> Arrays:
-        texts = [row["profile"] for row in rows]
+    @property
+    def grouping(self) -> Grouping | None:
+        """Which images share a vector, or None."""
+        return self._head.grouping
+
+    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
+        """What was encoded of these items, before their groups shared it."""
+        if self._head.grouping is None:
+            return self.vectors(ids), self.profiles(ids)
+        rows = self._stored(ids, "own", "own_profile")
+        vectors = own_vectors_of(rows, self._head.coding, self._connection.name)
+        return vectors, self._profiles(rows, "own_profile")
+
+    def groups(self, ids: Sequence[int]) -> dict[int, str]:
+        """The groups of these items by id."""
+        if self._head.grouping is None:
+            return {}
+        rows = self.rows_of(ids, ("id", "grp"))
+        return {int(row["id"]): row["grp"] for row in rows if row["grp"]}
+
+    def _profiles(self, rows: Sequence[dict[str, Any]], field: str = "profile") -> Arrays:
+        texts = [row[field] for row in rows]
         return profiles_of(texts, self._head.layout, self._connection.name)
 
-    def _stored(self, ids: Sequence[int], field: str) -> list[dict[str, Any]]:
-        rows = {int(row["id"]): row for row in self.rows_of(ids, ("id", field))}
+    def _stored(self, ids: Sequence[int], *fields: str) -> list[dict[str, Any]]:
+        rows = {int(row["id"]): row for row in self.rows_of(ids, ("id", *fields))}
         missing = [number for number in ids if int(number) not in rows]
         if missing:
             raise StoreError(f"{self._connection.name} holds no item {missing[0]} any more")
