@@ -1,6 +1,5 @@
 """The search engine: a question -> a vector -> the nearest items -> refined scores -> hits."""
 
-import re
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -10,20 +9,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from mmref.data.images import load_image
 from mmref.errors import PathError, StoreMismatchError, UsageError
 from mmref.references.refinement import reference_scores
 from mmref.search.captions.beside import require_captions
 from mmref.search.cursor import Cursor
-from mmref.search.cut import Confidence, Noise, known_share
+from mmref.search.cut import Confidence, Noise
 from mmref.search.filters import Filter, unknown_columns
 from mmref.search.hits import Hit, Results
-from mmref.search.ingest.listing import whole_path
-from mmref.search.ingest.reading import file_digest
 from mmref.search.noise import measured_noise, nearness
 from mmref.search.options import Options
 from mmref.search.pages import behind, bunched, hits_of, listed
-from mmref.search.query import Query, mixed
+from mmref.search.query import Query
+from mmref.search.query_encoder import QueryEncoder
 from mmref.search.ranking import Ranked, Ranking, Scorer
 from mmref.search.records import Model, RunIdentity, Vector
 from mmref.search.stores.base import VectorStore, View, open_store
@@ -92,6 +89,7 @@ class Searcher:
                 "new store: mmref index RUN IMAGES... --store NEW"
             )
         self._refiner = model.refiner
+        self._encoder = QueryEncoder(model, self.pictures, made)
         self._noises: dict[tuple[int, bool, str], Noise | None] = {}
         self._guard = threading.Lock()
         self.refine = self._can_refine if refine is None else refine
@@ -213,7 +211,7 @@ class Searcher:
         """:meth:`search` with its arguments as two values."""
         if self.captions and options.fold is None and options.group_by is None:
             options = replace(options, group_by="caption")
-        if options.auto_cut and query.texts and not self._known(query):
+        if options.auto_cut and query.texts and not self._encoder.known_share(query):
             return Results(query=query.label, confidence=Confidence.unknown())
         vector, own = self.encode(query)
         return self._page(vector, query, options, own, query.label)
@@ -247,82 +245,20 @@ class Searcher:
         options = Options(k=k, min_score=min_score, refine=refine)
         return self._page(unit, modality, options, leave_out, "a vector")
 
-    # ------------------------------------------------------------------ encoding
-
     def encode(self, query: Query) -> tuple[Vector, set[int]]:
-        """The query's unit vector, float32 [d], and the ids of its own pictures.
+        """The query's unit vector, float32 [d], and the ids that are left out of its results.
 
         Raises:
             UsageError: the run knows no word of a sentence, or the parts cancel one another.
             PathError: there is no such picture.
             ImageError: the picture cannot be decoded.
         """
-        vectors: list[Vector] = []
-        own: set[int] = set()
-        if query.texts:
-            encoded = self.model.encode_text([text for text, _ in query.texts])
-            for (text, _), vector in zip(query.texts, encoded.float().cpu().numpy(), strict=True):
-                words = set(re.findall(r"\w+", text.lower()))
-                if not vector.any() or (words and words <= set(self.unknown_words(text))):
-                    raise UsageError(
-                        f"the run knows no word of {text!r}: use words of its training captions"
-                    )
-                vectors.append(vector)
-        for image, _ in query.images:
-            picture, ids = self._image(image)
-            vectors.append(picture)
-            own |= set() if self.captions else ids
-        weights = [weight for _, weight in (*query.texts, *query.images)]
-        return mixed(np.stack(vectors), weights), own
+        vector, own = self._encoder.encode(query)
+        return vector, set() if self.captions else own
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a sentence that the run has never seen and cannot know the meaning of.
-
-        None of an encoder that came pre-trained: it knows more words than its captions hold.
-        """
-        ask = getattr(self.model, "unknown_words", None)
-        if ask is None or self.model.kind not in ("compact", "features"):
-            return []
-        return [str(word) for word in ask(text)]
-
-    def _known(self, query: Query) -> float:
-        wanted = [text for text, weight in query.texts if weight > 0]
-        return known_share(wanted, [word for text in wanted for word in self.unknown_words(text)])
-
-    def _image(self, image: Any) -> tuple[Vector, set[int]]:
-        if not isinstance(image, str | int | Path):
-            if self.model.kind == "features":
-                raise UsageError("this run encodes features: name an indexed item by path or id")
-            return self._encoded(image), set()
-        name = str(image)
-        path = whole_path(name) if name else name
-        with self.pictures.view() as view:
-            item = view.find(path) or view.find(name)
-            on_disk = Path(path).is_file() and not isinstance(image, int)
-            if self.model.kind != "features" and on_disk:
-                own = set(view.find_digest(file_digest(path)))
-                if item is not None and item.place.path == path:
-                    own.add(item.id)
-                return self._encoded(path), own
-            if item is None:
-                raise PathError(
-                    f"{name!r} is no indexed item: give the path or the id of one"
-                    if self.model.kind == "features"
-                    else f"{name!r} is neither an image file nor an indexed item: check the path"
-                )
-            if self.pictures.identity.difference(self.store.identity) is not None:
-                raise StoreMismatchError(
-                    f"the pictures of {self.pictures.uri} are of another run than its captions, "
-                    f"and {name!r} is no file: complete mmref index "
-                    f"{self.pictures.identity.path or 'RUN'} --store {self.pictures.uri} "
-                    "--reencode"
-                )
-            return view.own([item.id])[0][0], {item.id, *view.find_digest(item.digest)}
-
-    def _encoded(self, image: Any) -> Vector:
-        pixels = load_image(image, near=self.model.image_size)
-        vector: Vector = self.model.encode_image([pixels])[0].float().cpu().numpy()
-        return vector
+        """The words of a sentence that the run has never seen and cannot know the meaning of."""
+        return self._encoder.unknown_words(text)
 
     # ------------------------------------------------------------------ ranking
 
@@ -353,7 +289,7 @@ class Searcher:
                 noise = self._noise(view, refined, modality)
                 if noise is not None and not isinstance(asked, str) and asked.texts:
                     near = nearness(self.model, unit)
-                    confidence = noise.confidence(best, near, self._known(asked))
+                    confidence = noise.confidence(best, near, self._encoder.known_share(asked))
                     if not confidence.confident:
                         return Results(query=label, confidence=confidence, note=note)
                 if noise is not None:
