@@ -109,6 +109,18 @@ class TestFreezing:
         gradients(encoder)
         assert len(calls) == 1
 
+    @pytest.mark.parametrize("changes", [{}, {"lora_rank": 2}])
+    def test_checkpointing_spares_what_is_frozen(self, folders, family, changes):
+        """Neither a backward pass nor a second forward one for blocks that do not learn."""
+        frozen = {"frozen_image_layers": -1, "frozen_text_layers": 1}
+        encoder = prepared(folders[family], gradient_checkpointing=True, **frozen, **changes)
+        calls = {"vision_model": [], "text_model": []}
+        for tower, seen in calls.items():
+            for number, block in enumerate(encoder.net.get_submodule(tower).encoder.layers):
+                block.layer_norm1.register_forward_hook(lambda *_, k=number, s=seen: s.append(k))
+        gradients(encoder)
+        assert calls == {"vision_model": [0, 1], "text_model": [0, 1, 1]}
+
 
 def test_places():
     counts = {"vision_model": 2, "text_model": 2}

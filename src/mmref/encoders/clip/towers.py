@@ -100,6 +100,9 @@ def set_checkpointing(model: Any, *, on: bool) -> None:
     way = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if on:
         getattr(model, f"{way}_checkpointing_enable")({"use_reentrant": False})
+        # It makes the embeddings' outputs want a gradient, which other checkpoints than these need:
+        # frozen blocks would be computed again, and backwards, for nothing.
+        model.disable_input_require_grads()
     else:
         getattr(model, f"{way}_checkpointing_disable")()
 
