@@ -107,7 +107,7 @@ def test_what_cannot_be_indexed_is_told(model, source, tmp_path):
     (skip,) = report.skipped
     assert skip.path.endswith("red.png#1")
     assert skip.reason == "the run knows no word of this caption"
-    assert report.notes == ["1 captions left out: the store does not hold their pictures"]
+    assert report.notes == ["captions left out, for the store does not hold their pictures: 1"]
     write_source(source, {"red": ["red"], "blue": ["a blue card"]})
     index_both(model, [source], tmp_path / "s")
     write_source(source, {"red": ["plugh"], "blue": ["a blue card"]})

@@ -59,3 +59,16 @@ def test_no_captions_is_an_error(tmp_path):
         list_captions([tmp_path])
     with pytest.raises(PathError, match="does not exist"):
         list_captions([tmp_path / "absent"])
+
+
+def test_what_no_store_can_keep_is_left_out(tmp_path):
+    from mmref.data.dataset import build_table
+
+    images = ["a.png", "b-\udcff.png"]
+    captions = [["red \ud800", " ", "red"], ["blue"]]
+    table = build_table(["a.png", "b.png"], [["x"], ["y"]], ["x", "y"], ["train", "val"])
+    data = RetrievalDataset(table, tmp_path, "two", "manifest")
+    vars(data).update(images=images, captions=captions)  # as a reader might give them
+    listing = list_captions([data])
+    assert said(listing) == {"a.png": ["red"]}
+    assert reasons(listing) == {"a.png": "a caption that is no valid Unicode"}

@@ -90,6 +90,8 @@ def refuse_captions(store: str | Path) -> None:
         UsageError: it is one.
     """
     uri = str(store).rstrip("/")
+    if "://" not in uri:
+        uri = str(Path(uri).expanduser().absolute())
     for mark in (f"/{NAME}", f"_{NAME}"):
         base = uri.removesuffix(mark)
         if base == uri or captions_uri(base) != uri:

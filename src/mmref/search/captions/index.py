@@ -83,7 +83,7 @@ def index_captions(
             captions.finish()
     if work.absent:
         work.report.notes.append(
-            f"{work.absent:,} captions left out: the store does not hold their pictures"
+            f"captions left out, for the store does not hold their pictures: {work.absent:,}"
         )
     work.report.seconds = time.monotonic() - begun
     return work.report

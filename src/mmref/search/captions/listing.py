@@ -55,6 +55,8 @@ class CaptionListing:
 
     def add(self, image: str, source: str, sentences: Sequence[str], where: str) -> None:
         """Add the usable ones among a picture's sentences; ``where`` names them in reasons."""
+        if not _is_text(image):
+            return  # no store holds such a picture
         for given in sentences:
             sentence = given.strip()
             reason = _unusable(sentence)
@@ -68,11 +70,15 @@ class CaptionListing:
 def _unusable(sentence: str) -> str | None:
     if len(sentence) > MOST_LETTERS:
         return f"a caption of more than {MOST_LETTERS:,} letters"
+    return None if _is_text(sentence) else "a caption that is no valid Unicode"
+
+
+def _is_text(value: str) -> bool:
     try:
-        sentence.encode("utf-8")
+        value.encode("utf-8")
     except UnicodeEncodeError:
-        return "a caption that is no valid Unicode"
-    return None
+        return False
+    return True
 
 
 def list_captions(
