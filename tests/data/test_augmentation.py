@@ -157,3 +157,12 @@ class TestCropAndErase:
         assert rows.min() == 0
         columns = black.amin(dim=1).sum(dim=1)
         assert columns.max() == 10
+
+
+@pytest.mark.parametrize("change", [augment, crop_and_erase])
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(4, 6), slice(2, 3)])
+def test_a_share_of_a_batch_becomes_what_it_would_in_the_whole(change, rows: slice) -> None:
+    pixels, may = pictures(), torch.tensor([True, False] * 3)
+    whole = change(pixels, chance(), mirrored=may)
+    part = change(pixels[rows], chance(), mirrored=may[rows], among=(6, rows))
+    assert torch.allclose(part.float(), whole[rows].float(), atol=1e-3)
