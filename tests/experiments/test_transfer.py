@@ -160,6 +160,8 @@ def test_in_domain_is_known_from_what_training_recorded(place):
     assert not in_domain(record | {"held_out": True}, replace(data, name="other"))
     fingerprint = data.split("train").fingerprint()
     assert in_domain(record | {"train": part | {"fingerprint": fingerprint}}, data)
+    chosen = {"fingerprint": data.split("val").fingerprint(), "objects": 1}
+    assert in_domain(record | {"val": chosen}, data)
     assert not in_domain(record, data.split("val"))
     assert not in_domain(None, data)
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mmref.training.schedule import learning_rate_factor
 from mmref.training.trainer import Trainer
@@ -36,6 +37,14 @@ def test_rates_follow_the_schedule_and_guidance_grows_over_its_epochs(dataset, m
     assert guidance == pytest.approx([min(1, k / (1.5 * each)) for k in range(2 * each)])
     factors = [learning_rate_factor(k, 3 * each, 0.3) for k in range(2 * each)]
     assert rates == [pytest.approx([factor * rate for rate in first]) for factor in factors]
+
+
+def test_gradients_of_all_that_learns_are_clipped_together(dataset):
+    trainer = Trainer(dataset, small(training__gradient_clip=1e-3))
+    inputs = trainer.steps.inputs(next(trainer.pairs.epoch(0)))
+    trainer.steps.step(inputs, 0, 0, 1.0)
+    gradients = [p.grad for p in trainer.state.module.parameters() if p.grad is not None]
+    assert torch.stack([g.norm() for g in gradients]).norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_dropout_differs_between_processes_epochs_and_steps(dataset):
