@@ -272,3 +272,5 @@ def test_a_machine_without_bf16_units_computes_in_single_precision(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda value=available: value)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=units: value)
         assert mixed_precision("auto") == found
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert mixed_precision("auto") == "no"

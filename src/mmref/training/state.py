@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmref.config import Settings
 from mmref.encoders.base import TextInputs, TrainableEncoder
 from mmref.errors import ModelError
+from mmref.processes.group import on_cpu
 from mmref.processes.shares import Share, gather_rows
 from mmref.references.objective import Objective
 from mmref.training.checkpoint import (
@@ -126,7 +127,7 @@ def mixed_precision(wanted: str) -> str:
     """``training.precision`` in the words of accelerate: ``bf16`` or ``no``."""
     if wanted == "auto":
         # Few CPUs have bf16 units; --set training.precision=bf16 tries it (not measured).
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        return "no" if on_cpu() or not torch.cuda.is_bf16_supported() else "bf16"
     return "no" if wanted == "fp32" else "bf16"
 
 

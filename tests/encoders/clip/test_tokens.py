@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -107,6 +108,17 @@ class TestSiglip:
         batch = siglip.batch(siglip.ids(["red", ""], "cut"))
         assert batch.ids.shape == (2, 16)
         assert batch.ids[1].tolist() == [1] * 16
+
+    def test_the_model_says_its_padding_where_the_tokeniser_does_not(self, folders, tmp_path):
+        folder = shutil.copytree(folders["siglip"], tmp_path / "c")
+        facts = json.loads((folder / "tokenizer_config.json").read_text())
+        del facts["pad_token"]
+        (folder / "tokenizer_config.json").write_text(json.dumps(facts))
+        config = json.loads((folder / "config.json").read_text())
+        for padding in (1, 7):
+            config["text_config"]["pad_token_id"] = padding
+            (folder / "config.json").write_text(json.dumps(config))
+            assert read(folder).rules.padding == padding
 
     def test_padding_may_stand_before(self, siglip):
         rules = siglip.to_json() | {"padding_left": True, "padding": 0}
