@@ -1,10 +1,11 @@
-"""kill -9 at random moments of index, re-encode, prune and compact, and a full disk.
+"""kill -9 at random moments of index, prune, group, re-encode and compact, and a full disk.
 
     OMP_NUM_THREADS=1 python benchmarks/store_kill.py [--kills 50] [--images 240] [--seed 0]
 
 A store of made-up pictures is changed again and again by another process that is killed at a
 random moment: by ``index`` (new, changed and moved pictures), ``index --prune``, ``index
---reencode`` (from one run to another and back) and ``store compact``. After each kill ``store
+--reencode`` (from one run to another and back), ``store compact`` and ``store group``, from whose
+first time on the store is grouped by the pictures' sizes. After each kill ``store
 verify`` must find nothing, every picture that was in the store and is on disk must be in it once,
 each vector must be that of its picture by the store's run; then the same command is run to its end,
 and the store must equal one made of the pictures from nothing. A full disk is a tmpfs of a few MB
@@ -34,13 +35,15 @@ from mmref.environment import describe_environment
 from mmref.errors import MMRefError
 from mmref.files import write_json
 from mmref.references.refinement import Refiner
+from mmref.search.groups.grouping import Grouping
+from mmref.search.groups.regroup import group_store
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reencode import reencode
 from mmref.search.records import RunIdentity
 from mmref.search.stores import cache
 from mmref.search.stores.base import open_store
 
-VERBS = ("index", "prune", "reencode", "compact")
+VERBS = ("index", "prune", "group", "reencode", "compact")
 DIMENSION = 12
 cache.STALE_ROWS = 20  # so that the index is written often
 
@@ -80,6 +83,8 @@ def act(verb: str, run: str, pictures: Path, store: Path, pause: float) -> None:
         index_images(model, [pictures], store, batch_size=8, prune=verb == "prune")
     elif verb == "reencode":
         reencode(model, store, batch_size=8, prune=True)
+    elif verb == "group":
+        group_store(str(store), Grouping("size"))
     else:
         with open_store(str(store), RunIdentity.of(model, "")) as opened:
             opened.compact()
@@ -103,12 +108,12 @@ def killed(verb: str, run: str, pictures: Path, store: Path, after: float) -> bo
 
 
 def contents(store: Path) -> tuple[str, dict[str, tuple[str, bytes]]]:
-    """The store's run, and digest and vector by path; no path twice."""
+    """The store's run, and digest and vector as encoded by path; no path twice."""
     with open_store(str(store)) as opened, opened.view() as view:
         items = list(view.items())
         paths = Counter(item.place.path for item in items)
         assert not paths or max(paths.values()) == 1
-        rows = view.vectors([item.id for item in items])
+        rows = view.own([item.id for item in items])[0]
         found = {i.place.path: (i.digest, r.tobytes()) for i, r in zip(items, rows, strict=True)}
         if items:
             near = view.candidates(rows[0], 2 * len(items))

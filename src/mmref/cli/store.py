@@ -1,4 +1,4 @@
-"""``mmref store``: look into a store, check it, give back room, take it out and in."""
+"""``mmref store``: look into a store, check it, give back room, take it out and in, group it."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import typer
 EPILOG = "Example: mmref store info flags.store"
 
 app = typer.Typer(
-    help="Look into a store, check it, export and import it.",
+    help="Look into a store, check it, export and import it, group its images.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -20,7 +20,7 @@ _SHOWN = 50
 
 @app.callback()
 def _root() -> None:
-    """Look into a store, check it, export and import it."""
+    """Look into a store, check it, export and import it, group its images."""
 
 
 @app.command(name="info", epilog=EPILOG)
@@ -158,6 +158,90 @@ def import_(
         out().print(f"{redacted(store)}: {shown}", markup=False, soft_wrap=True)
 
 
+@app.command(name="group", epilog="Example: mmref store group flags.store --by object")
+def group(
+    store: _Uri,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="What the images of one object have in common: a column of their metadata, "
+            "'folder', or 'clusters', which are sought among the vectors.",
+        ),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", help="The part of the group's mean in each vector, 0 to 1.  [0.5]"),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Of clusters: least mean cosine within one.  [0.7]"),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let each image stand alone again.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the groups, change nothing.")
+    ] = False,
+    sheet: Annotated[
+        str | None, typer.Option("--sheet", metavar="F.png", help="Draw some of the groups.")
+    ] = None,
+    json_out: _Json = False,
+) -> None:
+    """Let images of one object share a vector; nothing is encoded anew."""
+    from mmref.cli.console import emit_json, out, progress_bar
+    from mmref.errors import UsageError
+    from mmref.search.groups.grouping import SHARE, Grouping
+    from mmref.search.groups.regroup import group_sheet, group_store
+    from mmref.search.stores.milvus_address import redacted
+
+    if off == (by is not None):
+        raise UsageError("say what to group by (--by object), or --off")
+    if off and not (share is None and threshold is None):
+        raise UsageError("--share and --threshold go with --by")
+    grouping = None if by is None else Grouping(by, SHARE if share is None else share, threshold)
+    with progress_bar() as bar:
+        task = bar.add_task("grouping images", total=None, note="", visible=not dry_run)
+        found = group_store(
+            store,
+            grouping,
+            dry_run=dry_run,
+            progress=lambda done, images: bar.update(task, completed=done, total=images),
+        )
+    if sheet is not None:
+        group_sheet(found, sheet)
+    if json_out:
+        made = None if grouping is None else grouping.as_dict()
+        emit_json(
+            {"store": redacted(store), "grouping": made, "dry_run": dry_run, **found.as_dict()}
+        )
+        return
+    console = out()
+    for line in [f"{redacted(store)}: {_grouped(found.as_dict())}", *found.lines()]:
+        console.print(line if line.isprintable() else ascii(line), markup=False, soft_wrap=True)
+    if dry_run:
+        console.print("nothing was changed: leave out --dry-run to group the store")
+
+
+def _grouped(facts: dict[str, Any]) -> str:
+    if not facts["groups"]:
+        return f"no groups, {facts['images']:,} images alone"
+    text = f"{facts['groups']:,} groups of 2 to {facts['largest']:,} images"
+    text += f", {facts['grouped']:,} images in them, {facts['alone']:,} alone"
+    if facts["too_large"]:
+        text += f"; {facts['too_large']:,} groups are too large to show one object"
+    return text
+
+
+def _groups(facts: dict[str, Any]) -> str:
+    rule = f", mean cosine {facts['threshold']:g}" if facts["threshold"] is not None else ""
+    alone = facts["images"] - facts["grouped"]
+    text = f"by {facts['by']}{rule}, share {facts['share']:g}: "
+    text += _grouped(facts | {"alone": alone})
+    if facts.get("since"):
+        text += f"; {facts['since']:,} are new since: mmref store group again"
+    return text
+
+
 def _counted(images: int, captions: int) -> str:
     return f"{images:,} images" + (f", {captions:,} captions" if captions else "")
 
@@ -189,6 +273,8 @@ def _print(facts: dict[str, Any]) -> None:
         "weights": run["digest"][:16],
         "refinement": "none" if refinement is None else refinement["form"],
     }
+    if facts["groups"] is not None:
+        lines["groups"] = _groups(facts["groups"] | {"images": facts["images"]})
     if facts.get("reencoding"):
         lines["re-encoding"] = f"for {facts['reencoding']}, not complete: run it again"
     console = out()

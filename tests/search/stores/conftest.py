@@ -73,7 +73,8 @@ class LoadedCollections:
         self.made = 0
 
     def take(self, connection, name, schema, index, properties):
-        wanted = (schema.fields[-1].params["dim"], index["index_type"])
+        names = tuple(field.name for field in schema.fields)
+        wanted = (schema.fields[-1].params["dim"], index["index_type"], names)
         ready = self.ready.setdefault(wanted, [])
         if not ready:
             ready += self._fresh(connection, schema, index)

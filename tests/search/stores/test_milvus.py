@@ -14,7 +14,7 @@ import pytest
 from mmref.errors import MissingExtraError, StoreError
 from mmref.search.filters import Filter, columns_of
 from mmref.search.records import Changes, Place, Record
-from mmref.search.stores import milvus, milvus_connection, milvus_lock
+from mmref.search.stores import milvus, milvus_connection, milvus_lock, milvus_rows
 from mmref.search.stores.base import open_store
 from mmref.search.stores.milvus_address import MilvusAddress
 from mmref.search.stores.milvus_connection import Connection
@@ -135,7 +135,9 @@ def test_damage_is_found_and_mended(uri):
     with open_store(uri, RUN) as store:
         collection, _ = store.newest()
         first, second, third = list(ids.values())[:3]
-        rows = {row["id"]: row for row in store._view().rows_of([first, second, third], milvus.ALL)}
+        rows = {
+            row["id"]: row for row in store._view().rows_of([first, second, third], milvus_rows.ALL)
+        }
         rows[first]["vector"] = [2.0] + [0.0] * 15
         rows[second]["columns"] = {"n_n": -5}
         rows[third] |= {"pk": rows[third]["pk"] + 1}

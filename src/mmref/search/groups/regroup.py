@@ -1,8 +1,9 @@
 """``mmref store group``: give a store's images groups, or take them away."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from mmref.search.records import Encoded, Item
 from mmref.search.stores.base import VectorStore, View, open_store
 
 _BLOCK_ROWS = 1024
-_EXAMPLES = 5
-_PATHS = 4
+_EXAMPLES = 8
+_PATHS = 6
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,30 @@ class Groups:
                 for key, count, paths in self.examples
             ],
         }
+
+    def lines(self) -> list[str]:
+        """Some of the groups, a line each."""
+        return [
+            f"{key}: {count:,} images, {', '.join(Path(path).name for path in paths)}"
+            + (", ..." if count > len(paths) else "")
+            for key, count, paths in self.examples
+        ]
+
+
+def group_sheet(found: Groups, path: str | Path) -> None:
+    """Draw some of the groups, a row each.
+
+    Raises:
+        PathError: the file cannot be written.
+    """
+    from mmref.search.sheet import Row, Tile, contact_sheet, tile_for
+
+    rows = [
+        Row(f"{key}: {count:,} images", [Tile(picture, [Path(picture).name]) for picture in paths])
+        for key, count, paths in found.examples
+    ]
+    pictures = [picture for _, _, paths in found.examples for picture in paths]
+    contact_sheet(rows or [Row("no groups")], path, tile=tile_for(pictures))
 
 
 def find_groups(view: View, grouping: Grouping) -> Groups:
@@ -116,10 +143,22 @@ def _examples(
     ]
 
 
-def group_store(uri: str, grouping: Grouping | None) -> Groups:
+def group_store(
+    uri: str,
+    grouping: Grouping | None,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Groups:
     """Group a store's images, or (None) let each stand alone again; nothing is encoded.
 
     The old vectors serve until the new ones are complete; a kill leaves the store as it was.
+
+    Args:
+        uri: the store's address.
+        grouping: how.
+        dry_run: say what groups there would be, and change nothing.
+        progress: called with (images written, images in all).
 
     Raises:
         UsageError: no image has such a column, or the store is not grouped.
@@ -128,18 +167,25 @@ def group_store(uri: str, grouping: Grouping | None) -> Groups:
     """
     with open_store(uri) as reader:
         identity = reader.identity
+        if grouping is None and reader.grouping is None:
+            raise UsageError(f"{reader.uri} is not grouped")
+        if dry_run:
+            return _found(reader, grouping)
     with open_store(uri, identity) as store:
-        if grouping is None and store.grouping is None:
-            raise UsageError(f"{store.uri} is not grouped")
-        with store.view() as view:
-            found = Groups({}, len(view), []) if grouping is None else find_groups(view, grouping)
-        regroup(store, Regrouping(grouping, found.keys))
+        found = _found(store, grouping)
+        regroup(store, Regrouping(grouping, found.keys), progress)
     return found
 
 
-def regroup(store: VectorStore, regrouping: Regrouping) -> None:
+def _found(store: VectorStore, grouping: Grouping | None) -> Groups:
+    with store.view() as view:
+        return Groups({}, len(view), []) if grouping is None else find_groups(view, grouping)
+
+
+def regroup(store: VectorStore, regrouping: Regrouping, progress: Progress | None = None) -> None:
     """Change a store's groups over; it is open for writing."""
     migration = store.migration(store.identity, store.storage, regrouping)
+    done, images = 0, len(store)
     for block in blocks(migration.pending()):
         vectors, profiles = store.own([item.id for item in block])
         migration.write(
@@ -153,7 +199,10 @@ def regroup(store: VectorStore, regrouping: Regrouping) -> None:
                 for row, item in enumerate(block)
             ]
         )
-    if len(store):
+        done += len(block)
+        if progress is not None:
+            progress(done, images)
+    if images:
         migration.finish()
 
 

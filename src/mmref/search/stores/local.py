@@ -12,30 +12,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
-from mmref.search.filters import Filter
-from mmref.search.groups.grouping import Grouping, Regrouping
+from mmref.search.groups.grouping import Regrouping
 from mmref.search.records import (
-    Arrays,
-    Candidates,
     Changes,
-    Item,
     Record,
     RunIdentity,
-    Vector,
 )
 from mmref.search.stores.cache import Cache
 from mmref.search.stores.checks import Checks
 from mmref.search.stores.database import Database, Session
 from mmref.search.stores.local_folder import prepare_folder, take_lock
 from mmref.search.stores.local_groups import LocalGroups
-from mmref.search.stores.local_migration import LocalMigration
+from mmref.search.stores.local_migration import LocalMigration, forget_regrouping, reencoding
 from mmref.search.stores.local_view import LocalView
+from mmref.search.stores.newest import Newest
 from mmref.search.stores.rows import Head, Layout, Rows, encoded_profile, layout_of, values_of
 
 _UPSERT = """
@@ -53,7 +48,7 @@ WHERE id = ?
 """
 
 
-class LocalStore:
+class LocalStore(Newest):
     """A store in a folder; see :class:`mmref.search.stores.base.VectorStore`.
 
     Args:
@@ -158,12 +153,6 @@ class LocalStore:
         """How vectors are kept."""
         return self._storage
 
-    @property
-    def grouping(self) -> Grouping | None:
-        """Which images share a vector, or None."""
-        with self.view() as view:
-            return view.grouping
-
     # ------------------------------------------------------------------ reading
 
     @contextmanager
@@ -186,72 +175,6 @@ class LocalStore:
         self._head = head
         return head
 
-    @property
-    def generation(self) -> int:
-        """Number of write transactions so far."""
-        with self.view() as view:
-            return view.generation
-
-    def __len__(self) -> int:
-        """Number of items."""
-        with self.view() as view:
-            return len(view)
-
-    def items(self, after: int = 0) -> Iterator[Item]:
-        """Every item with an id above ``after``, by rising id, of one generation."""
-        with self.view() as view:
-            yield from view.items(after)
-
-    def get(self, ids: Sequence[int]) -> list[Item]:
-        """These items in this order; those that are gone are left out."""
-        with self.view() as view:
-            return view.get(ids)
-
-    def find(self, name: str) -> Item | None:
-        """The item of this path or, for a number, of this id."""
-        with self.view() as view:
-            return view.find(name)
-
-    def at(self, paths: Sequence[str]) -> dict[str, Item]:
-        """The items of these paths by path."""
-        with self.view() as view:
-            return view.at(paths)
-
-    def find_digest(self, digest: str) -> list[int]:
-        """Ids of the items with this content, rising."""
-        with self.view() as view:
-            return view.find_digest(digest)
-
-    def vectors(self, ids: Sequence[int]) -> Vector:
-        """Stored vectors in this order, float32 [n, d]."""
-        with self.view() as view:
-            return view.vectors(ids)
-
-    def profiles(self, ids: Sequence[int]) -> Arrays:
-        """Stored profiles in this order, arrays [n, ...] by name."""
-        with self.view() as view:
-            return view.profiles(ids)
-
-    def column_names(self) -> set[str]:
-        """The names of the columns that items have."""
-        with self.view() as view:
-            return view.column_names()
-
-    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
-        """What was encoded of these items, before their groups shared it."""
-        with self.view() as view:
-            return view.own(ids)
-
-    def groups(self, ids: Sequence[int]) -> dict[int, str]:
-        """The groups of these items by id."""
-        with self.view() as view:
-            return view.groups(ids)
-
-    def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
-        """The items nearest to a unit vector by cosine, with their profiles."""
-        with self.view() as view:
-            return view.candidates(vector, count, where)
-
     def info(self) -> dict[str, Any]:
         """Plain facts, for ``mmref store info``."""
         with self.database.reading() as session:
@@ -269,7 +192,7 @@ class LocalStore:
             "profile_bytes": head.profile_bytes,
             "generation": head.generation,
             "groups": grouped,
-            "reencoding": facts["next"]["run"]["id"] if "next" in facts else None,
+            "reencoding": reencoding(facts.get("next")),
             "bytes": sum(file.stat().st_size for file in files),
         }
 
@@ -385,6 +308,7 @@ class LocalStore:
             StoreError: there is no room for a second copy; the store is as it was.
         """
         self._require_writer()
+        forget_regrouping(self.database)
         self._rewrite_cache(at_least=0)
         with self.database.transaction() as session:
             cached = self.cache.generation
@@ -403,14 +327,3 @@ class LocalStore:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

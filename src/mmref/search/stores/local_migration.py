@@ -17,7 +17,7 @@ from mmref.errors import PathError, StoreError
 from mmref.search.groups.grouping import Grouping, Regrouping
 from mmref.search.records import Encoded, Item, RunIdentity
 from mmref.search.stores import schema
-from mmref.search.stores.database import Session
+from mmref.search.stores.database import Database, Session
 from mmref.search.stores.local_groups import LocalGroups
 from mmref.search.stores.rows import ITEM, Head, Rows, encoded_profile, item_of, layout_of
 
@@ -205,11 +205,31 @@ def require_no_reencoding(begun: Mapping[str, Any] | None, uri: str) -> None:
     Raises:
         StoreError: it is.
     """
-    if begun is not None and not begun.get("groups"):
+    run = reencoding(begun)
+    if run is not None:
         raise StoreError(
-            f"{uri} is being encoded anew for {begun['run']['id']}: complete that first (run the "
+            f"{uri} is being encoded anew for {run}: complete that first (run the "
             "same mmref index RUN --reencode again)"
         )
+
+
+def reencoding(begun: Mapping[str, Any] | None) -> str | None:
+    """The run that a store is being encoded anew for; None also where it is only regrouped.
+
+    Example:
+        >>> reencoding({"run": {"id": "flags"}}), reencoding({"run": {}, "groups": True})
+        ('flags', None)
+    """
+    return None if begun is None or begun.get("groups") else str(begun["run"]["id"])
+
+
+def forget_regrouping(database: Database) -> None:
+    """Give back the room of a regrouping that was left."""
+    with database.transaction() as session:
+        begun = session.facts().get("next")
+        if begun is not None and reencoding(begun) is None:
+            session.set_fact("next", None)
+            _drop_edition(session, int(begun["edition"]))
 
 
 def resumes(begun: Mapping[str, Any], run: RunIdentity, wanted: Mapping[str, Any]) -> bool:

@@ -9,16 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from mmref.errors import PathError, StoreError, StoreMismatchError, UsageError
-from mmref.search.filters import Filter
-from mmref.search.groups.grouping import Grouping, Regrouping, group_facts
-from mmref.search.records import Arrays, Candidates, Changes, Item, RunIdentity, Vector
+from mmref.search.groups.grouping import Regrouping, group_facts
+from mmref.search.records import Changes, RunIdentity
+from mmref.search.stores.local_migration import reencoding
 from mmref.search.stores.milvus_address import MilvusAddress
 from mmref.search.stores.milvus_changes import planned
 from mmref.search.stores.milvus_checks import MilvusChecks
@@ -32,6 +32,7 @@ from mmref.search.stores.milvus_rows import (
     schema,
 )
 from mmref.search.stores.milvus_view import MilvusView
+from mmref.search.stores.newest import Newest
 
 MARK = "__mmref_"
 GRACE = 2.0  # seconds that searches under way have before what they may read is deleted
@@ -42,7 +43,7 @@ _SAMPLE = 200
 _MANY_DEAD = 1000
 
 
-class MilvusStore:
+class MilvusStore(Newest):
     """A store on a Milvus server; see :class:`mmref.search.stores.base.VectorStore`.
 
     Args:
@@ -194,63 +195,6 @@ class MilvusStore:
         self._collection, self._head = collection, head
         return MilvusView(self.connection, collection, head)
 
-    @property
-    def generation(self) -> int:
-        """Number of write transactions so far."""
-        return self._view().generation
-
-    def __len__(self) -> int:
-        """Number of items."""
-        return len(self._view())
-
-    def items(self, after: int = 0) -> Iterator[Item]:
-        """Every item with an id above ``after``, by rising id, of one generation."""
-        yield from self._view().items(after)
-
-    def get(self, ids: Sequence[int]) -> list[Item]:
-        """These items in this order; those that are gone are left out."""
-        return self._view().get(ids)
-
-    def find(self, name: str) -> Item | None:
-        """The item of this path or, for a number, of this id."""
-        return self._view().find(name)
-
-    def at(self, paths: Sequence[str]) -> dict[str, Item]:
-        """The items of these paths by path."""
-        return self._view().at(paths)
-
-    def find_digest(self, digest: str) -> list[int]:
-        """Ids of the items with this content, rising."""
-        return self._view().find_digest(digest)
-
-    def vectors(self, ids: Sequence[int]) -> Vector:
-        """Stored vectors in this order, float32 [n, d]."""
-        return self._view().vectors(ids)
-
-    def profiles(self, ids: Sequence[int]) -> Arrays:
-        """Stored profiles in this order, arrays [n, ...] by name."""
-        return self._view().profiles(ids)
-
-    def column_names(self) -> None:
-        """Not known: every item would have to be read."""
-
-    @property
-    def grouping(self) -> Grouping | None:
-        """Which images share a vector, or None."""
-        return self._view().grouping
-
-    def own(self, ids: Sequence[int]) -> tuple[Vector, Arrays]:
-        """What was encoded of these items, before their groups shared it."""
-        return self._view().own(ids)
-
-    def groups(self, ids: Sequence[int]) -> dict[int, str]:
-        """The groups of these items by id."""
-        return self._view().groups(ids)
-
-    def candidates(self, vector: Vector, count: int, where: Filter | None = None) -> Candidates:
-        """The items nearest to a unit vector by cosine, with their profiles."""
-        return self._view().candidates(vector, count, where)
-
     def info(self) -> dict[str, Any]:
         """Plain facts, for ``mmref store info``."""
         view, head = self._view(), self._head
@@ -265,7 +209,7 @@ class MilvusStore:
             "profile_bytes": head.profile_bytes,
             "generation": head.generation,
             "groups": self._group_facts(view, head),
-            "reencoding": None if head.next is None else head.next["run"]["id"],
+            "reencoding": reencoding(head.next),
             "collection": self._collection,
             "rows": rows,
             "bytes": self._bytes(view, rows),
@@ -417,6 +361,8 @@ class MilvusStore:
         """Delete what was removed, and have the server give back its room."""
         self.require_writer()
         self._view()
+        if self._head.next is not None and reencoding(self._head.next) is None:
+            self.commit(replace(self._head, next=None))  # a regrouping that was left
         self._forget()
         self._drop_editions()
         self.connection.call("flush", self._collection)
@@ -434,14 +380,3 @@ class MilvusStore:
             self._lock.close()
             self._lock = None
         self.connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
