@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -141,6 +142,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     debug = "--debug" in words or bool(os.environ.get("MMREF_DEBUG"))
     words = [word for word in words if word != "--debug"]
     _register()
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # a file that cannot be used is named
     try:
         if words[:1] and words[0] in VERBS:
             require_alone(words[0])

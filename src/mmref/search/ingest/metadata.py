@@ -87,9 +87,12 @@ def with_taken(metadata: Mapping[str, Any], moment: str | None) -> dict[str, Any
         >>> with_taken({"date": "1960"}, "2026-01-31T12:30:05")
         {'date': '1960', 'taken': '2026-01-31T12:30:05'}
     """
-    if moment is None or "taken" in metadata:
+    if moment is None or metadata.get("taken") is not None:
         return dict(metadata)
-    return {"date": moment[:_SECONDS], "taken": moment} | dict(metadata)
+    own = {"date": moment[:_SECONDS], "taken": moment}
+    return own | {
+        name: value for name, value in metadata.items() if value is not None or name not in own
+    }
 
 
 def without_taken(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
