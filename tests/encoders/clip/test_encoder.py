@@ -1,6 +1,7 @@
 """The encoder gives what transformers gives, from the same files."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -69,8 +70,12 @@ def scaled(encoder, images):
 
 @pytest.mark.parametrize("family", FAMILIES)
 class TestParity:
-    def test_pixels_are_those_of_the_processor(self, folders, family):
-        folder, images = folders[family], pictures()
+    @pytest.mark.parametrize("factor", [1 / 255, 1 / 127.5])
+    def test_pixels_are_those_of_the_processor(self, folders, tmp_path, family, factor):
+        folder, images = shutil.copytree(folders[family], tmp_path / "c"), pictures()
+        facts = json.loads((folder / "preprocessor_config.json").read_text())
+        facts["rescale_factor"] = factor
+        (folder / "preprocessor_config.json").write_text(json.dumps(facts))
         wanted = processor(family, folder)(images=images, return_tensors="np")["pixel_values"]
         found = scaled(made(folder), pixels(images))
         assert np.abs(found.numpy() - wanted).max() < 1e-6
@@ -266,7 +271,6 @@ class TestSettings:
 
 
 def test_a_tokeniser_of_another_checkpoint_is_noticed(folders, tmp_path):
-    import shutil
 
     mixed = shutil.copytree(folders["clip"], tmp_path / "mixed")
     shutil.copy(folders["siglip"] / "tokenizer.json", mixed / "tokenizer.json")
