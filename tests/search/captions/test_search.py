@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from mmref.errors import PathError
 from mmref.search.engine import Searcher
 from mmref.search.ingest.index import index_images
+from mmref.search.query import Query
+from mmref.search.ranking import Ranking, Scorer
 
 from ..fakes import ColourModel
 from .sources import index_both, write_source
@@ -19,7 +22,7 @@ ROWS = {
 }
 
 
-@pytest.fixture(params=["posterior", "hubs", None])
+@pytest.fixture(params=["posterior", "hubs", "centred", None])
 def model(request):
     return ColourModel(refine=request.param)
 
@@ -61,17 +64,13 @@ def test_scores_are_those_of_evaluation(searcher, model, source):
     texts = model.encode_text([item.place.metadata["caption"] for item in items])
     wanted = image @ texts.numpy().T
     if model.refiner is not None:
-        block = refined_blocks(torch_of(image), texts, model.refiner, ("image", "text"))
+        block = refined_blocks(
+            torch.from_numpy(np.array(image)), texts, model.refiner, ("image", "text")
+        )
         wanted = block(0, 1).numpy()
     np.testing.assert_allclose([hit.score for hit in hits], wanted[0], atol=1e-5)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert (hits[0].reference_score is None) == (model.refiner is None)
-
-
-def torch_of(array):
-    import torch
-
-    return torch.from_numpy(np.array(array))
 
 
 def test_a_sentence_finds_similar_ones(searcher):
@@ -126,15 +125,43 @@ def test_pictures_are_searched_as_before(searcher, model, source, tmp_path):
         assert all(hit.path.endswith(".png") for hit in hits)
 
 
-def test_many_captions_of_few_sentences_make_a_page_of_falling_scores(model, tmp_path):
+def test_many_captions_of_few_sentences_are_one_tier(model, tmp_path):
     rows = {
         f"{name}-{n}": [f"a {name} card"] for name in ("red", "blue", "white") for n in range(90)
     }
     rows["green"] = ["a green card", "green and yellow"]
     index_both(model, [write_source(tmp_path / "data", rows)], tmp_path / "s")
     with Searcher.open(tmp_path / "s", model, captions=True) as searcher:
-        hits = searcher.search("red and white", k=4)
-    assert len(hits) == 4
-    assert len(hits[0].others) == 89
-    scores = [hit.score for hit in hits]
-    assert scores == sorted(scores, reverse=True)
+        hits = searcher.search("red and white", k=3)
+        assert [len(hit.others) for hit in hits[:2]] == [89, 89]
+        scores = [hit.score for hit in hits]
+        assert scores == sorted(scores, reverse=True)
+        vector, _ = searcher.encode(Query.of("red and white"))
+        with searcher.store.view() as view:
+            ranking = Ranking(view, Scorer(vector, "text", model.refiner), 50)
+            tier = ranking.first(lambda tier: len(tier) > 200)
+            assert len(tier) > 200
+            assert len(ranking.bounds) == 1
+            assert tier.scores.tolist() == sorted(tier.scores.tolist(), reverse=True)
+            whole = Ranking(view, Scorer(vector, "text", model.refiner), 50)
+            assert len(whole.first(lambda tier: False)) == len(searcher) == 272
+            assert whole.ended
+
+
+class Apart(ColourModel):
+    """A run whose sentences lie near one another and far from pictures, as those of CLIP do."""
+
+    def encode_text(self, texts, batch_size=256):
+        gap = 3 * torch.ones(12) / 12**0.5
+        return torch.nn.functional.normalize(super().encode_text(texts) + gap, dim=1)
+
+
+def test_the_cut_of_a_picture_is_by_pictures(source, tmp_path):
+    model = Apart(refine=None)
+    index_both(model, [source], tmp_path / "s")
+    with Searcher.open(tmp_path / "s", model, captions=True) as searcher:
+        hits = searcher.search(image=source / "blue.png", k=20)
+        cut = searcher.search(image=source / "blue.png", k=20, auto_cut=True)
+    assert hits[0].score < 0.9  # sentences among themselves score more
+    assert sentences(cut) == sentences(hits)[: len(cut)]
+    assert 1 <= len(cut) < len(hits)
