@@ -117,6 +117,13 @@ class TestSparseGrams:
         assert expected[-1].sum() == 0
         assert (expected[:-1] > 0).any(axis=1).all()
 
+    def test_features_keep_their_digits_under_autocast(self) -> None:
+        images = F.normalize(numbers(12, 5), dim=1)
+        part = self.placed(images, kernel_features=16)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = part.kernel(images)
+        assert torch.equal(found, part.kernel(images))
+
 
 class TestClosedFormPart:
     def placed(self, images: torch.Tensor, **changes: object) -> ClosedFormPart:

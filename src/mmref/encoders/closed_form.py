@@ -77,10 +77,13 @@ class ClosedFormPart(nn.Module):
         Nystroem's of the landmarks (Williams and Seeger 2001): exact between landmarks, and 0
         before there are any; or random Fourier features (Rahimi and Recht 2007).
         """
-        if self.exact:
-            return gaussian(descriptors, self.landmarks, self.kernel_width) @ self.root
-        scale = math.sqrt(2 / len(self.phases))
-        return torch.cos(descriptors @ self.directions + self.phases) * scale
+        # The root has large entries, which would blow up what half precision rounds.
+        with torch.autocast(descriptors.device.type, enabled=False):
+            descriptors = descriptors.float()
+            if self.exact:
+                return gaussian(descriptors, self.landmarks, self.kernel_width) @ self.root
+            scale = math.sqrt(2 / len(self.phases))
+            return torch.cos(descriptors @ self.directions + self.phases) * scale
 
     def _join(self, image: Tensor, text: Tensor) -> Tensor:
         share = torch.sigmoid(self.balance)

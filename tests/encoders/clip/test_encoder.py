@@ -271,7 +271,6 @@ class TestSettings:
 
 
 def test_a_tokeniser_of_another_checkpoint_is_noticed(folders, tmp_path):
-
     mixed = shutil.copytree(folders["clip"], tmp_path / "mixed")
     shutil.copy(folders["siglip"] / "tokenizer.json", mixed / "tokenizer.json")
     with pytest.raises(ModelError, match="they are of two checkpoints"):
