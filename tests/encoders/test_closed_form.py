@@ -117,13 +117,6 @@ class TestSparseGrams:
         assert expected[-1].sum() == 0
         assert (expected[:-1] > 0).any(axis=1).all()
 
-    def test_features_keep_their_digits_under_autocast(self) -> None:
-        images = F.normalize(numbers(12, 5), dim=1)
-        part = self.placed(images, kernel_features=16)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = part.kernel(images)
-        assert torch.equal(found, part.kernel(images))
-
 
 class TestClosedFormPart:
     def placed(self, images: torch.Tensor, **changes: object) -> ClosedFormPart:
@@ -166,6 +159,13 @@ class TestClosedFormPart:
         expected = (-0.7 * torch.cdist(part.landmarks, images).square()).exp()
         found = part.kernel(part.landmarks) @ part.kernel(images).T
         assert torch.allclose(found, expected, atol=1e-3)
+
+    def test_features_keep_their_digits_under_autocast(self) -> None:
+        images = F.normalize(numbers(12, 5), dim=1)
+        part = self.placed(images, kernel_features=16)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = part.kernel(images)
+        assert torch.equal(found, part.kernel(images))
 
     def test_landmarks_are_placed_anew(self) -> None:
         """A second start with fewer images leaves none of the first."""
