@@ -1,4 +1,4 @@
-"""kill -9 in index, prune, group, re-encode and compact, a full disk, and readers in other processes."""
+"""kill -9 at random moments of every verb, a full disk, and readers in other processes."""
 
 import json
 import os

@@ -93,7 +93,9 @@ class Checks:
         if rows.head.grouping is None:
             return
         groups = LocalGroups(rows.session, rows.head, rows.head.grouping)
-        found = dict(groups.problems())
+        found: dict[int, str] = {}
+        for number, problem in groups.problems():
+            found.setdefault(number, problem)
         for item in rows.get(list(found)):
             self._problems.append(f"{item.place.path}: {found[item.id]}")
             self._misplaced.append(item.id)
@@ -129,9 +131,14 @@ class Checks:
             rows = Rows(session, head)
             for table in {rows.table, rows.own_table}:
                 session.db.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT id FROM items)")
-            places = [(item.id, item.place) for item in rows.get(self._misplaced)]
-        if self._unusable or places:
-            store.apply(Changes(placed=places, removed=self._unusable))
+        if self._unusable:
+            store.apply(Changes(removed=self._unusable))
+        if head.grouping is not None:
+            with store.database.transaction() as session:
+                generation = session.generation() + 1
+                misplaced = Rows(session, head).get(self._misplaced)
+                LocalGroups(session, head, head.grouping).mend(misplaced, generation)
+                session.set_fact("generation", generation)
         with store.database.transaction() as session:
             session.db.execute("UPDATE totals SET images = (SELECT count(*) FROM items)")
         store.cache.forget()

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmref.search.groups.grouping import MOST_IMAGES, Grouping, group_facts
 from mmref.search.groups.sharing import shared_profiles, shared_vectors
-from mmref.search.records import Arrays, Place
+from mmref.search.records import Arrays, Item, Place
 from mmref.search.stores.database import Session
 from mmref.search.stores.rows import ITEM, Head, Rows, item_of
 
@@ -74,6 +74,13 @@ class LocalGroups:
         chosen = [f"{c} = (SELECT {c} FROM {self._own} o WHERE o.id = v.id)" for c in columns]
         sql = f"UPDATE {self._table} AS v SET {', '.join(chosen)} WHERE id = ?"
         self._session.db.executemany(sql, [(int(number),) for number in ids])
+
+    def mend(self, items: Iterable[Item], generation: int) -> None:
+        """Put items into the groups that they belong to, and make all groups' vectors anew."""
+        for item in items:
+            self.move(item.id, item.place)
+        self._touched.update(self.keys())
+        self.share(generation)
 
     def share(self, generation: int) -> None:
         """Make the vectors of all groups that were touched, and note whose have changed."""
