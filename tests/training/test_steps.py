@@ -58,3 +58,17 @@ def test_dropout_differs_between_processes_epochs_and_steps(dataset):
     assert found[:8] == found[8:]
     assert len(set(found)) == 8
     assert all(0 <= seed < 2**63 for seed in found)
+
+
+def test_statistics_of_the_weights_and_of_their_average_are_shared(tmp_path):
+    trainer = Trainer(load_set(tmp_path, pixels=True), small("compact"))
+    steps, state = trainer.steps, trainer.state
+    averaged, sent = [], []
+    steps.group = SimpleNamespace(count=2, mean=averaged.extend, broadcast=sent.extend)
+    steps.share_statistics()
+    sides = state.module.state_dict(), state.average.tensors
+    counted = [name for name in sides[0] if name.endswith(("running_mean", "running_var"))]
+    wanted = {side[name].data_ptr() for name in counted for side in sides}
+    assert counted
+    assert {tensor.data_ptr() for tensor in averaged} == wanted
+    assert wanted <= {tensor.data_ptr() for tensor in sent}
