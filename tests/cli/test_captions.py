@@ -61,6 +61,9 @@ def test_an_image_finds_its_sentences(run_mmref, folder):
     assert sentences(document) == ["a red card", "a red sheet of card"]
     first = json.loads(document.out)["results"][0]
     assert first["metadata"]["image"] == str(red)
+    grouped = search(run_mmref, folder, "--captions", "red", "--group-by", "name")
+    assert "group" in grouped.out.splitlines()[0]
+    assert "red.png#1" in grouped.out
     similar = search(run_mmref, folder, "--captions", "a blue thing", "-k", "1", "--json")
     assert sentences(similar) == ["a blue card"]
     assert len(json.loads(search(run_mmref, folder, "red", "--json").out)["results"]) == 6
@@ -225,5 +228,15 @@ def test_on_milvus(run_mmref, folder, monkeypatch):
         again = run_mmref("index", run, pics, "--store", store, "--captions")
         assert "captions: added 0  updated 1  removed 1  unchanged 10" in again.out
         assert run_mmref("store", "verify", store).status == 0
+        assert run_mmref("store", "compact", store).status == 0
+        other = save_run(folder / "other", digest="decade", form="hubs")
+        anew = run_mmref("index", other, "--store", store, "--reencode", "--json")
+        assert json.loads(anew.out)["captions"]["updated"] == 11
+        words = ("--captions", "--image", pics / "blue.png", "--json")
+        assert sentences(run_mmref("search", "--store", store, *words))[0] == "a blue card"
+        run_mmref("store", "export", store, folder / "out")
+        copied = run_mmref("store", "import", folder / "out", "--store", folder / "t", "--json")
+        assert (copied.status, json.loads(copied.out)["captions"]) == (0, 11)
+        assert sentences(search(run_mmref, folder, *words, store="t"))[0] == "a blue card"
     finally:
         server_manager_instance.release_server(str(folder / "pictures.db"))

@@ -327,16 +327,22 @@ def _print_captions(hits: "Results", title: str) -> None:
         return
     refined = _refined(hits)
     images = [str(hit.metadata["image"]) for hit in hits]
-    folder = _shared_folder(images, console.width - _OTHER_COLUMNS)
     also = any(hit.others for hit in hits)
+    named = any(hit.group not in (None, hit.metadata["caption"]) for hit in hits)
+    taken = _OTHER_COLUMNS + (_GROUP + 2 if named else 0)
+    folder = _shared_folder(images, console.width - taken)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in [*_SCORES[: 4 if refined else 2], *(["also"] if also else [])]:
         table.add_column(name, justify="right", no_wrap=True)
+    if named:
+        table.add_column("group", overflow="fold", max_width=_GROUP)
     table.add_column("caption, image", overflow="fold")
     for hit, image in zip(hits, images, strict=True):
         cells: list[Any] = _scores(hit, refined)
         if also:
             cells.append(f"+{len(hit.others)}" if hit.others else "")
+        if named:
+            cells.append(Text("-" if hit.group is None else str(hit.group)))
         sentence = Text(" ".join(str(hit.metadata["caption"]).split()))
         table.add_row(*cells, sentence.append("\n" + image.removeprefix(folder), style="dim"))
     console.print(table)
