@@ -92,7 +92,8 @@ def test_store_verbs_cover_both(run_mmref, folder):
     document = json.loads(run_mmref("store", "info", folder / "s", "--json").out)
     assert (document["images"], document["captions"]) == (6, 12)
     assert "captions         12\n" in run_mmref("store", "info", folder / "s").out
-    assert run_mmref("store", "verify", folder / "s", "--content").status == 0
+    verified = run_mmref("store", "verify", folder / "s", "--content")
+    assert verified.out == f"{folder / 's'}: 6 images, 12 captions, nothing wrong\n"
     assert run_mmref("store", "compact", folder / "s").status == 0
     done = run_mmref("store", "export", folder / "s", folder / "out")
     assert done.out == f"{folder / 'out'}: 6 images, 12 captions\n"

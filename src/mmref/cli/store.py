@@ -55,7 +55,7 @@ def verify(
 ) -> None:
     """Check every row, every vector and the search index; exit 1 where anything is wrong."""
     from mmref.cli.console import emit_json, out, say
-    from mmref.search.captions.upkeep import verify_captions
+    from mmref.search.captions.upkeep import captions_facts, verify_captions
     from mmref.search.stores.base import open_store
     from mmref.search.stores.milvus_address import redacted
 
@@ -69,8 +69,10 @@ def verify(
             left, images = opened.verify(content) if found else [], len(opened)
     beside, beside_left = verify_captions(store, repair)
     found, left = [*found, *beside], [*left, *beside_left]
+    captions = captions_facts(store)["captions"]
     if json_out:
-        document = {"store": redacted(store), "images": images, "problems": found}
+        document = {"store": redacted(store), "images": images, "captions": captions}
+        document["problems"] = found
         emit_json(document | ({"left": left} if repair else {}))
     else:
         console = out()
@@ -80,7 +82,7 @@ def verify(
         if len(found) > _SHOWN:
             console.print(f"... and {len(found) - _SHOWN:,} more (--json lists all)")
         if not found:
-            line = f"{redacted(store)}: {images:,} images, nothing wrong"
+            line = f"{redacted(store)}: {_counted(images, captions)}, nothing wrong"
             console.print(line, markup=False, soft_wrap=True)
     if found and repair:
         say(f"{len(found):,} problems found, {len(left):,} left; index again what was forgotten")
