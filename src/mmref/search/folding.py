@@ -1,7 +1,8 @@
 """Hits that stand for others: near-duplicates folded into one, or one hit a group.
 
 Folding (our choice): going down the list, an item joins the first hit before it that has the same
-bytes, or whose vector's cosine with its own is at least the threshold; else it is a hit itself.
+bytes, or whose vector's cosine with its own is at least the threshold, vectors being those that
+were encoded, not those that groups share; else it is a hit itself.
 Grouping: an item joins its group's best image, whose score is the group's (the maximum over its
 images); an item without that column stands alone.
 """

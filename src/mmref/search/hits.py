@@ -25,7 +25,8 @@ class Hit:
         id: the item's number in the store.
         path: its file, or its name when it has features only.
         score: what the ranking goes by.
-        base_score: cosine of query and item.
+        base_score: cosine of query and item; in a grouped store, with the vector that the item
+            shares with its group.
         reference_score: similarity through the references, or None without refinement.
         metadata: what the SOURCE said of it.
         group: the group's name, where hits are grouped; the hit is the group's best image.
