@@ -10,6 +10,7 @@ from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reading import file_digest
 from mmref.search.records import RunIdentity
 from mmref.search.stores.base import open_store
+from mmref.search.stores.local import LocalStore
 
 from ..fakes import ColourModel, contents, picture, pictures
 
@@ -187,6 +188,66 @@ def test_an_interruption_loses_only_what_was_under_way(tmp_path):
     assert 9 <= left <= 30
     done = {"added": 60 - left, "unchanged": left, "encoded": 60 - left}
     assert counts(index(tmp_path / "many", tmp_path / "s")) == done
+
+
+def test_content_whose_item_changes_while_it_is_under_way_is_encoded_after_all(tmp_path):
+    pics = tmp_path / "pics"
+    first = picture(pics / "a.png", 1)
+    index(pics, tmp_path / "s")
+    first.rename(pics / "z.png")
+    picture(pics / "a.png", 2)
+    seen = []
+    report = index_images(  # z.png is read, and known, before a.png is written
+        ColourModel(pause=0.3),
+        [pics],
+        tmp_path / "s",
+        batch_size=1,
+        progress=lambda done, total, _: seen.append((done, total)),
+    )
+    assert counts(report) == {"added": 1, "updated": 1, "encoded": 2}
+    assert seen[-1] == (2, 2)
+    index(pics, tmp_path / "fresh")
+    with open_store(str(tmp_path / "s")) as one, open_store(str(tmp_path / "fresh")) as other:
+        assert contents(one) == contents(other)
+
+
+def test_twins_under_way_are_encoded_once(tmp_path):
+    content = picture(tmp_path / "one.png", 1).read_bytes()
+    (tmp_path / "pics").mkdir()
+    for number in range(40):
+        (tmp_path / "pics" / f"{number}.png").write_bytes(content)
+    model = ColourModel(pause=0.01)
+    assert counts(index(tmp_path / "pics", tmp_path / "s", model=model)) == {
+        "added": 40,
+        "encoded": 1,
+    }
+    assert model.encoded == 1
+    with open_store(str(tmp_path / "s")) as store:
+        assert len({vector for _, _, vector in contents(store).values()}) == 1
+
+
+def test_what_the_encoder_cannot_make_finite_is_skipped(pics, tmp_path):
+    class Broken(ColourModel):
+        def encode_image(self, items, batch_size=256):
+            vectors = super().encode_image(items, batch_size)
+            vectors[0] = float("nan")
+            return vectors
+
+    report = index(pics, tmp_path / "s", model=Broken())
+    assert counts(report) == {"added": 4, "encoded": 4}
+    assert {skip.reason for skip in report.skipped} == {"the encoder gave no finite vector"}
+
+
+def test_a_disk_that_fills_is_told_at_once(pics, tmp_path, monkeypatch):
+    def full(self, changes):
+        raise StoreError("is the disk full?")
+
+    monkeypatch.setattr(LocalStore, "apply", full)
+    model = ColourModel(pause=0.05)
+    pictures(pics, 60, start=100)
+    with pytest.raises(StoreError, match="full"):
+        index(pics, tmp_path / "s", model=model)
+    assert model.encoded <= 12
 
 
 def manifest(folder, rows, features=None):
