@@ -45,18 +45,25 @@ CASES = {
     "guided": {"references.fusion_weight": 0, "references.caption_epochs": 0},
     "sdm": {"loss.kind": "sdm", "references.kind": "ema", **UNLEARNED},
     "triplet": {"loss.kind": "triplet"},
+    "clip": {
+        "encoder.kind": "clip",
+        "encoder.lora_rank": 2,
+        "encoder.frozen_image_layers": 1,
+        "encoder.gradient_checkpointing": True,
+        "references.caption_epochs": 0,
+    },
 }
 
 
-def settings_of(case):
+def settings_of(folder, case):
     values = {**STILL, "training.batch_size": 17, "training.gradient_clip": 0.5, **CASES[case]}
-    return small().with_values(values)
+    return small().with_values({**values, "encoder.checkpoint": str(folder / "checkpoint")})
 
 
 def one_step(folder, case, *, divided=True):
     """Losses, clipped gradients and buffers of a step on 17 pairs; another must be possible."""
-    data = "pixels" if case == "pixels" else "features"
-    trainer = Trainer(RetrievalDataset.load(folder / data), settings_of(case))
+    data = "pixels" if case in ("pixels", "clip") else "features"
+    trainer = Trainer(RetrievalDataset.load(folder / data), settings_of(folder, case))
     here = trainer.group.here
     pairs, count = trainer.pairs, here.count if divided else 1
     batch = pairs.batch(0, pairs.order(0), 0, here.rank, count)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.encoders.clip.made import checkpoint
 
 from mmref.data.dataset import RetrievalDataset
 from mmref.processes.group import Group
@@ -63,6 +64,7 @@ def folder(tmp_path_factory):
     write_set(folder / "pixels", pixels=True)
     shutil.copytree(folder / "pixels", folder / "damaged")
     (folder / "damaged" / "09_1.png").write_bytes(b"bad")
+    checkpoint(folder / "checkpoint", "clip")
     (folder / "settings.yaml").write_text(small(training__epochs=EPOCHS).to_yaml())
     (folder / "tmp").mkdir()
     return folder
