@@ -1,15 +1,17 @@
 """``mmref index``: pictures into a store."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mmref.model import MMRef
     from mmref.search.captions.listing import CaptionListing
+    from mmref.search.ingest.ray_cluster import RayEncoder
     from mmref.search.ingest.report import IngestReport
 
 EPILOG = "Example: mmref index runs/flags ~/Pictures --store flags.store"
@@ -57,6 +59,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Encode on a Ray cluster: host:port, ray://host:port, auto or local.",
+            show_default=False,
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -85,8 +96,8 @@ def command(
         raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
     if every is not None and not watch:
         raise UsageError("--every goes with --watch")
-    if watch and (reencode or captions):
-        raise UsageError("--watch indexes images alone: leave --reencode and --captions out")
+    if watch and (reencode or captions or ray):
+        raise UsageError("--watch indexes images here: leave --reencode, --captions, --ray out")
     model = MMRef.from_pretrained(run).to("auto")
     if watch:
         _watch(model, run, images or (), store, prune, every, storage, json_out)
@@ -97,7 +108,7 @@ def command(
         raise UsageError("--reencode takes the captions of the store too: leave --captions out")
     refuse_captions(store)
     listing = _captions(images or (), store, model) if captions else None
-    with _Bar() as bar:
+    with _encoder(ray, model) as encoder, _Bar() as bar:
         if reencode:
             from mmref.search.ingest.reencode import reencode as encode_anew
 
@@ -108,6 +119,7 @@ def command(
                 sources=images or (),
                 storage=storage,
                 prune=prune,
+                encoder=encoder,
                 progress=bar,
             )
         else:
@@ -118,6 +130,7 @@ def command(
                 run=model.path or run,
                 prune=prune,
                 storage=storage,
+                encoder=encoder,
                 progress=bar,
             )
     beside = _index_captions(model, run, store, report, listing, prune, reencode, storage)
@@ -135,6 +148,21 @@ def command(
     if report.failed:
         say("mmref: nothing could be indexed")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _encoder(ray: str | None, model: "MMRef") -> "Iterator[RayEncoder | None]":
+    """The cluster that encodes, if one is to. Ray prints what happens to its nodes on stdout."""
+    if ray is None:
+        yield None
+        return
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from mmref.search.ingest.ray_cluster import RayEncoder
+
+    with redirect_stdout(StringIO()), RayEncoder(ray, model) as encoder:
+        yield encoder
 
 
 def _watch(

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmref.data.synthetic.generate import cores
 from mmref.environment import describe_environment
 from mmref.errors import ConfigError, PathError, UsageError
 from mmref.experiments.code_state import code_state
 from mmref.experiments.curves import curve_results
-from mmref.experiments.demo import cores
 from mmref.experiments.grid import FORMAT, Entry, Plan, Unit, differing, plain
 from mmref.experiments.oracles import Oracles, oracle_mean, oracles_of, with_oracle
 from mmref.experiments.plots import plot, require_matplotlib

@@ -9,28 +9,20 @@ batches that :mod:`mmref.search.ingest.pipeline` allows.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmref.data.images import default_workers
 from mmref.errors import DataError, ImageError
+from mmref.search.ingest.encoding import Encoder, LocalEncoder, encoded
 from mmref.search.ingest.listing import Found, Listing, Source, list_images
 from mmref.search.ingest.metadata import taken
-from mmref.search.ingest.pipeline import AHEAD, BEHIND, WriteBehind, read_ahead
-from mmref.search.ingest.reading import (
-    Encoding,
-    decode,
-    encode,
-    encode_content,
-    quiet_pillow,
-    read_file,
-)
+from mmref.search.ingest.pipeline import WriteBehind, read_ahead
+from mmref.search.ingest.reading import encode_content, quiet_pillow, read_file
 from mmref.search.ingest.report import IngestReport, Progress
 from mmref.search.ingest.writing import Ready, Writing
 from mmref.search.records import Item, Model, RunIdentity, content_digest
@@ -50,6 +42,7 @@ def index_images(
     batch_size: int = BATCH,
     workers: int | None = None,
     storage: str | None = None,
+    encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Index pictures (or features) into a store, which is made when there is none.
@@ -63,6 +56,7 @@ def index_images(
         batch_size: pictures encoded, and written, at a time.
         workers: reading threads; by default one for each core.
         storage: how a new store keeps vectors.
+        encoder: who encodes; by default the model, in this process.
         progress: called with (pictures seen, pictures in all, report so far).
 
     Raises:
@@ -84,6 +78,7 @@ def index_images(
         batch_size=batch_size,
         workers=workers,
         storage=storage,
+        encoder=encoder,
         progress=progress,
     )
     report.seconds = time.monotonic() - begun
@@ -117,13 +112,14 @@ def index_listing(
     batch_size: int = BATCH,
     workers: int | None = None,
     storage: str | None = None,
+    encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Index what was listed; as :func:`index_images`."""
     begun = time.monotonic()
     path = str(Path(run).expanduser().absolute()) if str(run) else ""
     with closing(open_store(str(store), RunIdentity.of(model, path), storage=storage)) as opened:
-        ingest = _Ingest(model, opened, listing, progress)
+        ingest = _Ingest(model, opened, listing, encoder or LocalEncoder(model), progress)
         report = ingest.writing.report
         try:
             with quiet_pillow():
@@ -144,23 +140,30 @@ class _Task:
 
 
 class _Ingest:
-    """Reading and encoding; what is written is up to :class:`Writing`."""
+    """Reading; encoding is up to an :class:`Encoder`, and what is written to :class:`Writing`."""
 
     def __init__(
-        self, model: Model, store: VectorStore, listing: Listing, progress: Progress | None
+        self,
+        model: Model,
+        store: VectorStore,
+        listing: Listing,
+        encoder: Encoder,
+        progress: Progress | None,
     ) -> None:
         self.model = model
         self.store = store
         self.listing = listing
+        self.encoder = encoder
         self.progress = progress
         self.writing = Writing(model, store, listing)
-        self.recent: OrderedDict[str, Encoding] = OrderedDict()
 
     def run(self, size: int, workers: int) -> None:
         """Index all that is listed."""
         with WriteBehind(self.writing.write) as writer:
-            for batch in read_ahead(self._tasks(size, writer), self._read, workers):
-                writer.put(self._encoded(batch, (AHEAD + BEHIND + 2) * size))
+            read = read_ahead(self._tasks(size, writer), self._read, workers)
+            for batch, made in encoded(read, self.encoder, size):
+                self.writing.report.encoded += made
+                writer.put(batch)
                 self._tell()
         for ready in self.writing.again:
             self.writing.write([self._alone(ready)])
@@ -193,7 +196,7 @@ class _Ingest:
             yield part
 
     def _read(self, task: _Task) -> Ready:
-        """Read one file, in a thread; its pixels only where the store does not know the content."""
+        """Read one file, in a thread; decode it only where the store does not know the content."""
         found, old = task.found, task.old
         if found.features is not None:
             vector = np.ascontiguousarray(found.features, dtype="<f4")
@@ -206,29 +209,9 @@ class _Ingest:
             moment = taken(content)
             if self.store.find_digest(digest):
                 return Ready(found, old, digest, taken=moment)
-            pixels = decode(content, self.model.image_size)
-            return Ready(found, old, digest, pixels, moment)
+            return Ready(found, old, digest, self.encoder.prepare(content), moment)
         except ImageError as error:
             return Ready(found, old, reason=str(error))
-
-    def _encoded(self, batch: list[Ready], remembered: int) -> list[Ready]:
-        """A batch with its encodings; content that is still on its way is not encoded again."""
-        fresh: dict[str, Any] = {}
-        for ready in batch:
-            if ready.pixels is not None and ready.digest not in self.recent:
-                fresh.setdefault(ready.digest, ready.pixels)
-        made = dict(zip(fresh, encode(self.model, list(fresh.values())), strict=True))
-        self.writing.report.encoded += sum(one is not None for one in made.values())
-        encoded = [
-            ready
-            if ready.pixels is None
-            else ready.encoded(made.get(ready.digest) or self.recent.get(ready.digest))
-            for ready in batch
-        ]
-        self.recent.update((digest, one) for digest, one in made.items() if one is not None)
-        while len(self.recent) > remembered:
-            self.recent.popitem(last=False)
-        return encoded
 
     def _alone(self, ready: Ready) -> Ready:
         """One file from the beginning: its content was known when it was read, and then no more."""

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from mmref.errors import ImageError, MissingExtraError, StoreError, UsageError
 from mmref.model import MMRef
-from mmref.search.ingest.reading import NOT_FINITE, Encoding, decode, encode
+from mmref.search.ingest.encoding import Answers
+from mmref.search.ingest.reading import NOT_FINITE, decode, encode
 
 PORT = 6379
 PATIENCE = 5.0  # seconds
@@ -61,7 +62,11 @@ class RayEncoder:
         needs = {"num_cpus": 0, "num_gpus": 1} if self._graphics else {"num_cpus": 1}
         self._task = task.options(max_retries=RETRIES, **needs)
 
-    def __call__(self, contents: Sequence[bytes]) -> list[Encoding | str]:
+    def prepare(self, content: bytes) -> bytes:
+        """The content as it is: the cluster decodes."""
+        return content
+
+    def __call__(self, items: Sequence[bytes]) -> Answers:
         """The encoding of each file's content, or the reason why there is none.
 
         Blocks. A content that ends its process again and again is found by halving its batch.
@@ -72,17 +77,17 @@ class RayEncoder:
         exceptions = self._ray.exceptions
         try:
             # The run in a list is passed on as a reference, fetched where it is not known yet.
-            found = self._ray.get(self._task.remote(self._digest, [self._run], list(contents)))
+            found = self._ray.get(self._task.remote(self._digest, [self._run], list(items)))
             return list(found)
         except exceptions.RayTaskError as error:
             raise StoreError(
                 f"a machine of the Ray cluster failed: {_first(error.cause)}"
             ) from None
         except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError):
-            if len(contents) == 1:
+            if len(items) == 1:
                 return [FATAL]
-            half = len(contents) // 2
-            return self(contents[:half]) + self(contents[half:])
+            half = len(items) // 2
+            return self(items[:half]) + self(items[half:])
         except (exceptions.RayError, ConnectionError) as error:
             raise StoreError(
                 f"the Ray cluster cannot be reached any more ({_first(error)}): "
@@ -100,10 +105,10 @@ class RayEncoder:
         self.close()
 
 
-def _encode_batch(digest: str, run: list[Any], contents: list[bytes]) -> list[Encoding | str]:
+def _encode_batch(digest: str, run: list[Any], contents: list[bytes]) -> Answers:
     """The task: it runs on a machine of the cluster."""
     model = _model(digest, run[0])
-    answers: list[Encoding | str] = []
+    answers: Answers = []
     pixels, rows = [], []
     for content in contents:
         try:

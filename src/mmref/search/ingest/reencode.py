@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,21 @@ import numpy.typing as npt
 
 from mmref.data.images import default_workers
 from mmref.errors import DataError, ImageError, UsageError
+from mmref.search.ingest.encoding import Encoder, LocalEncoder, encoded
 from mmref.search.ingest.index import BATCH
 from mmref.search.ingest.listing import Source, list_images
 from mmref.search.ingest.pipeline import WriteBehind, read_ahead
-from mmref.search.ingest.reading import (
-    NOT_FINITE,
-    Encoding,
-    decode,
-    encode,
-    quiet_pillow,
-    read_file,
-)
+from mmref.search.ingest.reading import Encoding, quiet_pillow, read_file
 from mmref.search.ingest.report import IngestReport, Progress
-from mmref.search.records import Changes, Encoded, Item, Model, RunIdentity, Skipped
+from mmref.search.records import (
+    Changes,
+    Encoded,
+    Item,
+    Model,
+    RunIdentity,
+    Skipped,
+    content_digest,
+)
 from mmref.search.stores.base import Migration, VectorStore, open_store
 
 _NAMED = 3
@@ -47,6 +49,7 @@ def reencode(
     prune: bool = False,
     batch_size: int = BATCH,
     workers: int | None = None,
+    encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Encode all that a store holds with another run.
@@ -59,7 +62,8 @@ def reencode(
         storage: how the new vectors are kept; by default as the old ones.
         prune: forget items whose picture is gone or cannot be decoded.
         batch_size: pictures encoded, and written, at a time.
-        workers: decoding threads; by default one for each core.
+        workers: reading threads; by default one for each core.
+        encoder: who encodes; by default the model, in this process.
         progress: called with (items seen, items in all, report so far).
 
     Returns:
@@ -78,7 +82,7 @@ def reencode(
     with closing(open_store(str(store))) as reader:
         old, kept = reader.identity, reader.storage
     with closing(open_store(str(store), old)) as opened:
-        work = _Reencoding(model, opened, prune)
+        work = _Reencoding(opened, encoder or LocalEncoder(model), prune)
         report = work.report
         if old.difference(new) is None and storage in (None, kept):
             report.unchanged = len(opened)
@@ -110,17 +114,27 @@ def _features(sources: Sequence[Source]) -> dict[str, npt.NDArray[np.float32]]:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One item after reading: what the encoder takes, or why there is nothing."""
+    """One item on its way: what the encoder takes, or why there is nothing, or its encoding."""
 
     item: Item
+    digest: str = ""
     pixels: Any = None
-    reason: str | None = None
+    reason: str = ""
+    encoding: Encoding | None = None
+
+    def lighter(self) -> "_Read":
+        return self if self.pixels is None else replace(self, pixels=None)
+
+    def encoded(self, answer: Encoding | str) -> "_Read":
+        if isinstance(answer, str):
+            return replace(self, reason=answer)
+        return replace(self, encoding=answer)
 
 
 class _Reencoding:
-    def __init__(self, model: Model, store: VectorStore, prune: bool) -> None:
-        self.model = model
+    def __init__(self, store: VectorStore, encoder: Encoder, prune: bool) -> None:
         self.store = store
+        self.encoder = encoder
         self.prune = prune
         self.report = IngestReport()
         self.features: dict[str, npt.NDArray[np.float32]] | None = None
@@ -149,39 +163,39 @@ class _Reencoding:
             if progress is not None:
                 progress(self.report.unchanged + self.seen, total, self.report)
 
-        def write(batch: list[tuple[_Read, Encoding | None]]) -> None:
+        def write(batch: list[_Read]) -> None:
             self._write(migration, batch)
 
         with quiet_pillow(), WriteBehind(write) as writer:
-            for batch in read_ahead(_batches(migration, size), self._read, workers):
-                pixels = [one.pixels for one in batch if one.reason is None]
-                made = iter(encode(self.model, pixels))
-                writer.put([(one, next(made) if one.reason is None else None) for one in batch])
+            read = read_ahead(_batches(migration, size), self._read, workers)
+            for batch, _ in encoded(read, self.encoder, size):
+                writer.put(batch)
                 tell()
         tell()
 
     def _read(self, item: Item) -> _Read:
         path = item.place.path
         if self.features is not None:
-            return _Read(item, np.ascontiguousarray(self.features[path], dtype="<f4"))
+            vector = np.ascontiguousarray(self.features[path], dtype="<f4")
+            return _Read(item, content_digest(vector.tobytes()), vector)
         try:
             content = read_file(path, item.place.size)
-            return _Read(item, decode(content, self.model.image_size))
+            return _Read(item, content_digest(content), self.encoder.prepare(content))
         except ImageError as error:
             return _Read(item, reason=str(error))
 
-    def _write(self, migration: Migration, batch: list[tuple[_Read, Encoding | None]]) -> None:
-        encoded = []
-        for one, encoding in batch:
-            if encoding is None:
-                self._skip(one.item, one.reason or NOT_FINITE)
+    def _write(self, migration: Migration, batch: list[_Read]) -> None:
+        made = []
+        for one in batch:
+            if one.encoding is None:
+                self._skip(one.item, one.reason)
             else:
-                made = Encoded(one.item.id, one.item.digest, encoding.vector, encoding.profile)
-                encoded.append(made)
-        migration.write(encoded)
+                vector, profile = one.encoding.vector, one.encoding.profile
+                made.append(Encoded(one.item.id, one.item.digest, vector, profile))
+        migration.write(made)
         self.seen += len(batch)
-        self.report.encoded += len(encoded)
-        self.report.updated += len(encoded)
+        self.report.encoded += len(made)
+        self.report.updated += len(made)
 
     def _skip(self, item: Item, reason: str) -> None:
         self.report.skipped.append(Skipped(item.place.path, reason))

@@ -8,7 +8,7 @@ import torch
 
 from mmref.search.ingest.listing import Found, Listing
 from mmref.search.ingest.metadata import with_taken, without_taken
-from mmref.search.ingest.reading import NOT_FINITE, Encoding, with_profiles
+from mmref.search.ingest.reading import Encoding, with_profiles
 from mmref.search.ingest.report import IngestReport
 from mmref.search.records import Changes, Item, Model, Place, Record, Skipped
 from mmref.search.stores.base import VectorStore
@@ -36,10 +36,15 @@ class Ready:
     reason: str | None = None
     encoding: Encoding | None = None
 
-    def encoded(self, encoding: Encoding | None) -> "Ready":
-        """This file with its encoding and without its pixels."""
-        reason = NOT_FINITE if encoding is None else None
-        return replace(self, pixels=None, encoding=encoding, reason=reason)
+    def lighter(self) -> "Ready":
+        """This file without its pixels."""
+        return self if self.pixels is None else replace(self, pixels=None)
+
+    def encoded(self, answer: Encoding | str) -> "Ready":
+        """This file with its encoding, or with the reason why it has none."""
+        if isinstance(answer, str):
+            return replace(self, reason=answer)
+        return replace(self, encoding=answer)
 
     def place(self, before: Item | None) -> Place:
         """Where it is and what is known of it.
