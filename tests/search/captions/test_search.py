@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from mmref.errors import PathError
+from mmref.search import engine
 from mmref.search.engine import Searcher
 from mmref.search.ingest.index import index_images
+from mmref.search.pages import listed
 from mmref.search.query import Query
 from mmref.search.ranking import Ranking, Scorer
 
@@ -125,7 +127,15 @@ def test_pictures_are_searched_as_before(searcher, model, source, tmp_path):
         assert all(hit.path.endswith(".png") for hit in hits)
 
 
-def test_many_captions_of_few_sentences_are_one_tier(model, tmp_path):
+def test_many_captions_of_few_sentences_are_one_tier(model, tmp_path, monkeypatch):
+    tiers = []
+
+    def spied(view, ranking, *rest):
+        found = listed(view, ranking, *rest)
+        tiers.append(len(ranking.bounds))
+        return found
+
+    monkeypatch.setattr(engine, "listed", spied)
     rows = {
         f"{name}-{n}": [f"a {name} card"] for name in ("red", "blue", "white") for n in range(90)
     }
@@ -133,6 +143,7 @@ def test_many_captions_of_few_sentences_are_one_tier(model, tmp_path):
     index_both(model, [write_source(tmp_path / "data", rows)], tmp_path / "s")
     with Searcher.open(tmp_path / "s", model, captions=True) as searcher:
         hits = searcher.search("red and white", k=3)
+        assert tiers == [1]
         assert [len(hit.others) for hit in hits[:2]] == [89, 89]
         scores = [hit.score for hit in hits]
         assert scores == sorted(scores, reverse=True)
