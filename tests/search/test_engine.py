@@ -216,3 +216,19 @@ def test_the_json_document(searcher):
         *("rank", "id", "path", "score", "base_score", "reference_score", "metadata")
     ]
     assert list(searcher.search("red", k=500).as_dict()) == ["query", "results"]
+
+
+def test_columns_that_came_later_are_known(pics, model, tmp_path):
+    from mmref.data.dataset import RetrievalDataset, build_table
+
+    index_images(model, [pics], tmp_path / "s")
+    with Searcher.open(tmp_path / "s", model) as searcher:
+        note = searcher.search("red", filter="camera = 'c1' or size > 0").note
+        assert note.startswith("no item has a column 'camera': there are ")
+        paths = [str(path) for path in sorted(pics.glob("*.png"))[:2]]
+        table = build_table(
+            paths, [["x"]] * 2, ["a", "b"], ["test"] * 2, metadata={"camera": ["c1", "c2"]}
+        )
+        index_images(model, [RetrievalDataset(table, pics, "two", "manifest")], tmp_path / "s")
+        found = searcher.search("red", filter="camera = 'c1'")
+        assert ([hit.path for hit in found], found.note) == (paths[:1], None)
