@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmref.errors import DataError, PathError, StoreError, StoreMismatchError
+from mmref.search.ingest import writing
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reading import file_digest
 from mmref.search.records import RunIdentity
@@ -224,6 +225,19 @@ def test_twins_under_way_are_encoded_once(tmp_path):
     assert model.encoded == 1
     with open_store(str(tmp_path / "s")) as store:
         assert len({vector for _, _, vector in contents(store).values()}) == 1
+
+
+def test_many_files_of_one_content_move_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_TWINS", 0)
+    content = picture(tmp_path / "one.png", 1).read_bytes()
+    (tmp_path / "pics").mkdir()
+    for number in range(80):
+        (tmp_path / "pics" / f"{number}.png").write_bytes(content)
+    index(tmp_path / "pics", tmp_path / "s")
+    (tmp_path / "pics").rename(tmp_path / "there")
+    assert counts(index(tmp_path / "there", tmp_path / "s")) == {"moved": 80}
+    (tmp_path / "there" / "new.png").write_bytes(content)
+    assert counts(index(tmp_path / "there", tmp_path / "s")) == {"added": 1, "unchanged": 80}
 
 
 def test_what_the_encoder_cannot_make_finite_is_skipped(pics, tmp_path):

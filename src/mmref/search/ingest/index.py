@@ -29,6 +29,7 @@ from mmref.search.records import Item, Model, RunIdentity, content_digest
 from mmref.search.stores.base import VectorStore, open_store
 
 BATCH = 64
+_COMMON = 64  # items of one content from which on it is remembered
 _LOOKED_UP = 2048  # files whose items are asked for at a time
 
 
@@ -156,6 +157,7 @@ class _Ingest:
         self.encoder = encoder
         self.progress = progress
         self.writing = Writing(model, store, listing)
+        self.common: set[str] = set()  # digests that many items have
 
     def run(self, size: int, workers: int) -> None:
         """Index all that is listed."""
@@ -207,11 +209,20 @@ class _Ingest:
             content = read_file(found.place.path, found.place.size)
             digest = content_digest(content)
             moment = taken(content)
-            if self.store.find_digest(digest):
+            if self._is_known(digest):
                 return Ready(found, old, digest, taken=moment)
             return Ready(found, old, digest, self.encoder.prepare(content), moment)
         except ImageError as error:
             return Ready(found, old, reason=str(error))
+
+    def _is_known(self, digest: str) -> bool:
+        """Whether the store has this content; asked once where many items have it."""
+        if digest in self.common:
+            return True
+        items = len(self.store.find_digest(digest))
+        if items >= _COMMON:
+            self.common.add(digest)
+        return items > 0
 
     def _alone(self, ready: Ready) -> Ready:
         """One file from the beginning: its content was known when it was read, and then no more."""

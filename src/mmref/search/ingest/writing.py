@@ -13,6 +13,8 @@ from mmref.search.ingest.report import IngestReport
 from mmref.search.records import Changes, Item, Model, Place, Record, Skipped
 from mmref.search.stores.base import VectorStore
 
+_TWINS = 256  # items of one content, beside a batch's own, among which moved ones are sought
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -88,6 +90,7 @@ class Writing:
         """Write one batch in one transaction."""
         changes = Changes()
         copies: list[tuple[Ready, Item]] = []
+        known: dict[str, list[Item]] = {}
         for ready in batch:
             old = ready.old
             if ready.reason is not None:
@@ -98,7 +101,9 @@ class Writing:
             elif old is not None and old.digest == ready.digest:
                 self._keep(ready, old, changes)
             else:
-                self._reuse(ready, changes, copies)
+                if ready.digest not in known:
+                    known[ready.digest] = self._twins(ready.digest, _TWINS + len(batch))
+                self._reuse(ready, known[ready.digest], changes, copies)
         changes.records += self._copied(copies)
         if changes:
             self.store.apply(changes)
@@ -113,9 +118,19 @@ class Writing:
         if now != old.place:
             changes.placed.append((old.id, now))
 
-    def _reuse(self, ready: Ready, changes: Changes, copies: list[tuple[Ready, Item]]) -> None:
+    def _twins(self, digest: str, most: int) -> list[Item]:
+        """Some items of this content; of thousands, the first that were not moved by now."""
+        ids = [number for number in self.store.find_digest(digest) if number not in self._moved]
+        return self.store.get(ids[:most] or self.store.find_digest(digest)[:1])
+
+    def _reuse(
+        self,
+        ready: Ready,
+        twins: list[Item],
+        changes: Changes,
+        copies: list[tuple[Ready, Item]],
+    ) -> None:
         """Known content at another path: moved when its old place is empty, else a copy."""
-        twins = self.store.get(self.store.find_digest(ready.digest))
         if not twins:  # its item has got another content since it was read
             self.again.append(ready)
             self.seen -= 1
