@@ -1,6 +1,7 @@
 """Paging, filters, folding, groups and the automatic cut, as ``Searcher.search`` gives them."""
 
 import itertools
+import os
 import threading
 
 import numpy as np
@@ -10,8 +11,11 @@ from PIL import Image
 from mmref.errors import UsageError
 from mmref.search import engine
 from mmref.search.engine import Searcher
+from mmref.search.hits import Hit
 from mmref.search.ingest.index import index_images
+from mmref.search.pages import in_order
 from mmref.search.query import Query
+from mmref.search.records import Item, Place
 
 from .fakes import COLOURS, ColourModel, picture, pictures
 
@@ -246,3 +250,38 @@ def test_threads_that_ask_everything_while_a_writer_adds(model, tmp_path):
         for thread in threads:
             thread.join()
         assert failures == []
+
+
+# ---------------------------------------------------------------------- sorted
+
+
+def test_the_best_are_shown_by_a_column_and_keep_their_ranks(model, tmp_path):
+    for row in range(6):
+        path = picture(tmp_path / f"p/{row}.png", "red", "blue" if row % 2 else "white")
+        os.utime(path, (1_700_000_000 - 86400 * row, 1_700_000_000 - 86400 * row))
+    with opened(model, tmp_path / "p", tmp_path / "s") as searcher:
+        ranked = searcher.search("red blue", k=3)
+        shown = searcher.search("red blue", k=3, sort="date")
+        newest = searcher.search("red blue", k=3, sort="-date")
+        assert [hit.rank for hit in ranked] == [1, 2, 3]
+        assert sorted(shown, key=lambda hit: hit.rank) == list(ranked)
+        assert [hit.path for hit in shown] == [str(tmp_path / f"p/{n}.png") for n in (5, 3, 1)]
+        assert list(newest) == list(shown)[::-1]
+        # a page goes on behind the best, however it is shown
+        following = searcher.search("red blue", k=3, sort="-date", cursor=newest.next)
+        assert sorted(hit.rank for hit in following) == [4, 5, 6]
+        with pytest.raises(UsageError, match="no image has a column 'year'"):
+            searcher.search("red", sort="-year")
+        with pytest.raises(UsageError, match="name the column to sort by"):
+            searcher.search("red", sort="-")
+
+
+def test_what_lacks_the_column_is_shown_last_in_either_direction():
+    values = [None, 2, "b", 10, None, "a"]
+    items = [
+        Item(n, Place(f"/{n}.png", 0, 0, {} if v is None else {"v": v}, ""), "")
+        for n, v in enumerate(values)
+    ]
+    hits = [Hit(n + 1, n, f"/{n}.png", 1.0, 1.0, None, {}) for n in range(6)]
+    assert [hit.id for hit in in_order(hits, items, "v")] == [1, 3, 5, 2, 0, 4]
+    assert [hit.id for hit in in_order(hits, items, "-v")] == [2, 5, 3, 1, 0, 4]

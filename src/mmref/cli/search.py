@@ -74,6 +74,12 @@ def command(
             "--group-by", metavar="COLUMN", help="One hit for each object, folder, ...: its best."
         ),
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", metavar="COLUMN", help="Show the -k best by a column; -date: newest first."
+        ),
+    ] = None,
     cursor: Annotated[
         str | None,
         typer.Option("--cursor", metavar="TOKEN", help="Go on behind the page that gave it."),
@@ -131,6 +137,7 @@ def command(
         group_by,
         cursor,
         False if no_refine else None,
+        sort,
     )
     if queries is None:
         asked = [Asked(Query.parse(text or (), image or (), avoid or ()), options)]

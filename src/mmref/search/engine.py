@@ -170,6 +170,7 @@ class Searcher:
         group_by: str | None = None,
         cursor: str | None = None,
         refine: bool | None = None,
+        sort: str | None = None,
     ) -> Results:
         """The best items for sentences, pictures, or both.
 
@@ -190,9 +191,10 @@ class Searcher:
             group_by: a column: one hit for each of its values, its best image.
             cursor: ``next`` of the page before, with the same question and options.
             refine: refine or not; by default as the searcher was opened.
+            sort: a column by which the k best are shown, falling with ``-`` before it (``-date``).
 
         Returns:
-            Hits by falling score, equal scores by id.
+            Hits by falling score, equal scores by id, unless they are sorted.
 
         Raises:
             UsageError: nothing is asked, an option is out of its range, the filter or the cursor
@@ -204,7 +206,7 @@ class Searcher:
             query = Query.asked(query, image, without)
         elif image is not None or without:
             raise UsageError("give images and what is not wanted inside the Query")
-        options = Options.of(k, filter, min_score, auto_cut, fold, group_by, cursor, refine)
+        options = Options.of(k, filter, min_score, auto_cut, fold, group_by, cursor, refine, sort)
         return self.answer(query, options)
 
     def answer(self, query: Query, options: Options) -> Results:

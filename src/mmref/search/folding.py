@@ -80,8 +80,7 @@ def grouped(items: Sequence[Item], column: str) -> list[Bunch]:
     """
     bunches: list[Bunch] = []
     by_key: dict[str, Bunch] = {}
-    for row, item in enumerate(items):
-        value = columns_of(item.place).get(column)
+    for row, value in enumerate(column_values(items, column)):
         key = None if value is None else json.dumps(value, sort_keys=True, default=str)
         bunch = None if key is None else by_key.get(key)
         if bunch is not None:
@@ -91,7 +90,18 @@ def grouped(items: Sequence[Item], column: str) -> list[Bunch]:
         bunches.append(bunch)
         if key is not None:
             by_key[key] = bunch
-    if items and not by_key:
-        names = sorted({name for item in items for name in columns_of(item.place)})
-        raise UsageError(f"no image has a column {column!r}: there are {', '.join(names)}")
     return bunches
+
+
+def column_values(items: Sequence[Item], column: str) -> list[Any]:
+    """What each item has in a column, None where it has nothing.
+
+    Raises:
+        UsageError: none of them has such a column.
+    """
+    rows = [columns_of(item.place) for item in items]
+    values = [row.get(column) for row in rows]
+    if rows and all(value is None for value in values):
+        names = sorted({name for row in rows for name in row})
+        raise UsageError(f"no image has a column {column!r}: there are {', '.join(names)}")
+    return values

@@ -26,6 +26,7 @@ class Options:
         group_by: a column, or None.
         cursor: where the page before ended, or None.
         refine: refine or not; None for the searcher's own choice.
+        sort: a column by which each page is shown, falling with ``-`` before it; None: by score.
 
     Raises:
         UsageError: a value is out of its range, or two exclude each other.
@@ -45,6 +46,7 @@ class Options:
     group_by: str | None = None
     cursor: str | None = None
     refine: bool | None = None
+    sort: str | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -55,6 +57,8 @@ class Options:
             raise UsageError(
                 f"near-duplicates fold at a cosine above 0 and at most 1, not {self.fold:g}"
             )
+        if self.sort is not None and not self.sort.removeprefix("-"):
+            raise UsageError("name the column to sort by: --sort date, or --sort -date")
         if self.fold is not None and self.group_by is not None:
             raise UsageError("folding and grouping exclude each other: a group is one hit anyway")
 
@@ -69,6 +73,7 @@ class Options:
         group_by: str | None = None,
         cursor: str | None = None,
         refine: bool | None = None,
+        sort: str | None = None,
     ) -> "Options":
         """Options as :meth:`mmref.search.engine.Searcher.search` takes them.
 
@@ -78,10 +83,10 @@ class Options:
         """
         chosen = Filter.parse(where) if isinstance(where, str) else where
         least = None if fold is False else NEAR_DUPLICATE if fold is True else float(fold)
-        return cls(k, chosen, min_score, auto_cut, least, group_by, cursor, refine)
+        return cls(k, chosen, min_score, auto_cut, least, group_by, cursor, refine, sort)
 
     def digest(self, asked: Query | str, vector: Vector, refined: bool, run: str) -> str:
-        """What a cursor is bound to: the question and all options but k and the cursor.
+        """What a cursor is bound to: the question and all options but k, sort and the cursor.
 
         Args:
             asked: the query, or the modality of a plain vector.

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from mmref.search.cursor import Cursor
-from mmref.search.folding import Bunch, folded, grouped
+from mmref.search.folding import Bunch, column_values, folded, grouped
 from mmref.search.hits import Hit, Other
 from mmref.search.options import Options
 from mmref.search.ranking import DECIMALS, Ranked, Ranking
+from mmref.search.records import Item
 from mmref.search.stores.base import View
 
 
@@ -67,7 +68,7 @@ def behind(ranked: Ranked, bunches: Sequence[Bunch], place: Cursor) -> int:
 def hits_of(
     view: View, ranked: Ranked, bunches: Sequence[Bunch], shown: int, options: Options
 ) -> list[Hit]:
-    """Bunches as hits, ranked from ``shown + 1`` on."""
+    """Bunches as hits, ranked from ``shown + 1`` on, in the order in which they are shown."""
     rows = [row for bunch in bunches for row in (bunch.row, *bunch.others)]
     items = {item.id: item for item in view.get([int(ranked.ids[row]) for row in rows])}
     asked = options.fold is not None or options.group_by is not None
@@ -97,4 +98,31 @@ def hits_of(
                 others if asked else None,
             )
         )
-    return hits
+    if options.sort is None:
+        return hits
+    return in_order(hits, [items[hit.id] for hit in hits], options.sort)
+
+
+def in_order(hits: Sequence[Hit], items: Sequence[Item], sort: str) -> list[Hit]:
+    """Hits by a column: numbers, then texts and dates, what has nothing last, equal ones by rank.
+
+    Args:
+        hits: by rank.
+        items: theirs.
+        sort: a column; falling with ``-`` before it.
+
+    Raises:
+        UsageError: none of the items has such a column.
+    """
+    values = column_values(items, sort.removeprefix("-"))
+    rows = [row for row, value in enumerate(values) if value is not None]
+
+    def key(row: int) -> tuple[bool, float, str]:
+        value = values[row]
+        number = isinstance(value, int | float)
+        return not number, value if number else 0.0, "" if number else str(value)
+
+    rows.sort(key=key, reverse=sort.startswith("-"))
+    return [hits[row] for row in rows] + [
+        hit for hit, value in zip(hits, values, strict=True) if value is None
+    ]
