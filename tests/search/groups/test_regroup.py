@@ -6,12 +6,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mmref.errors import UsageError
 from mmref.search.engine import Searcher
 from mmref.search.groups.grouping import Grouping
 from mmref.search.groups.regroup import find_groups, group_sheet, group_store
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reencode import reencode
 from mmref.search.query import Query
+from mmref.search.records import Changes
 from mmref.search.stores.base import open_store
 
 from ..fakes import ColourModel, picture, pictures
@@ -121,6 +123,15 @@ def test_a_dry_run_changes_nothing(store, tmp_path):
         assert (key.endswith('/a"'), count, len(paths)) == (True, 4, 4)
     group_sheet(found, tmp_path / "groups.png")
     assert (tmp_path / "groups.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_there_is_nothing_to_group(store):
+    with open_store(store) as reader:
+        identity = reader.identity
+    with open_store(store, identity) as opened:
+        opened.apply(Changes(removed=[item.id for item in opened.items()]))
+    with pytest.raises(UsageError, match="holds no images to group"):
+        group_store(store, Grouping("folder"))
 
 
 def test_clusters_of_a_store(store, pics):

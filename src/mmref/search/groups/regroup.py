@@ -161,7 +161,7 @@ def group_store(
         progress: called with (images written, images in all).
 
     Raises:
-        UsageError: no image has such a column, or the store is not grouped.
+        UsageError: no image has such a column, the store is empty, or it is not grouped.
         PathError: there is no store, or it cannot be written.
         StoreError: it has another writer, or is being encoded anew.
     """
@@ -169,6 +169,8 @@ def group_store(
         identity = reader.identity
         if grouping is None and reader.grouping is None:
             raise UsageError(f"{reader.uri} is not grouped")
+        if not len(reader):
+            raise UsageError(f"{reader.uri} holds no images to group: index some first")
         if dry_run:
             return _found(reader, grouping)
     with open_store(uri, identity) as store:
@@ -183,7 +185,7 @@ def _found(store: VectorStore, grouping: Grouping | None) -> Groups:
 
 
 def regroup(store: VectorStore, regrouping: Regrouping, progress: Progress | None = None) -> None:
-    """Change a store's groups over; it is open for writing."""
+    """Change the groups of a store over that holds images and is open for writing."""
     migration = store.migration(store.identity, store.storage, regrouping)
     done, images = 0, len(store)
     for block in blocks(migration.pending()):
@@ -202,8 +204,7 @@ def regroup(store: VectorStore, regrouping: Regrouping, progress: Progress | Non
         done += len(block)
         if progress is not None:
             progress(done, images)
-    if images:
-        migration.finish()
+    migration.finish()
 
 
 def blocks(items: Iterator[Item]) -> Iterator[list[Item]]:

@@ -134,7 +134,7 @@ def import_store(folder: str | Path, uri: str) -> int:
             start += rows.num_rows
             if changes:
                 store.apply(changes)
-        if grouping is not None:
+        if grouping is not None and count:
             items = (item for item in store.items() if item.place.path in groups)
             keys = {item.id: groups[item.place.path] for item in items}
             regroup(store, Regrouping(grouping, keys))
