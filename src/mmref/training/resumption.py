@@ -52,7 +52,8 @@ def restore_together(
         if loaded is None:
             return None
         tensors, facts = loaded
-        if facts["identity"] != identity:
+        # What an older version did not note cannot be compared.
+        if identity | facts["identity"] != identity:
             raise ConfigError(
                 f"{folder} was begun with other settings or data: resume with the same, "
                 "or train into another folder"

@@ -364,11 +364,9 @@ class Trainer:
             objective, device = self.state.module.objective, self.accelerator.device
             start_references(self.encoder, objective, self.pairs, device, group=self.group)
 
-    def _references(self, *, means: bool = True) -> References | None:
+    def _references(self) -> References | None:
         objective, device = self.state.module.objective, self.accelerator.device
-        return read_references(
-            self.encoder, objective, self.pairs, device, means=means, group=self.group
-        )
+        return read_references(self.encoder, objective, self.pairs, device, group=self.group)
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.training.patience
@@ -378,6 +376,7 @@ class Trainer:
         return {
             "settings": self.settings.model_dump(mode="json"),
             "train": self.train_split.fingerprint(),
+            "val": self.validation and self.validation.dataset.fingerprint(),
         }
 
     def _save(self) -> None:
