@@ -6,6 +6,7 @@ A grouped edition has two tables: ``own_E`` holds each image's own vector and pr
 transaction.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,14 +36,14 @@ class LocalGroups:
         self._grouping = grouping
         self._rows = Rows(session, head)
         self._own, self._table = self._rows.own_table, self._rows.table
-        self._touched: set[str] = set()
+        self._touched: Counter[str] = Counter()  # how many images were put into each
 
     # ------------------------------------------------------------------ changes
 
     def remove(self, ids: Iterable[int]) -> None:
         """Forget items."""
         numbers = list(map(int, ids))
-        self._touched |= set(self._rows.groups(numbers).values())
+        self._touch(*self._rows.groups(numbers).values())
         pairs = [(number,) for number in numbers]
         self._session.db.executemany(f"DELETE FROM {self._own} WHERE id = ?", pairs)
 
@@ -51,7 +52,7 @@ class LocalGroups:
         old = self._session.query(f"SELECT grp, digest FROM {self._own} WHERE id = ?", (number,))
         before, known = old[0] if old else (None, None)
         now = self._grouping.key(place, before if known == digest else None)
-        self._touched |= {key for key in (before, now) if key is not None}
+        self._touch(before, now, joined=now)
         self._session.db.execute(
             f"INSERT OR REPLACE INTO {self._own} VALUES (?, ?, ?, ?, ?)",
             (number, digest, vector, profile, now),
@@ -61,7 +62,7 @@ class LocalGroups:
         """An item has another place or other metadata, and so perhaps another group."""
         before = self._rows.groups([number]).get(number)
         now = self._grouping.key(place, before)
-        self._touched |= {key for key in (before, now) if key is not None}
+        self._touch(before, now, joined=None if now == before else now)
         if now != before:
             sql = f"UPDATE {self._own} SET grp = ? WHERE id = ?"
             self._session.db.execute(sql, (now, number))
@@ -79,12 +80,19 @@ class LocalGroups:
         """Put items into the groups that they belong to, and make all groups' vectors anew."""
         for item in items:
             self.move(item.id, item.place)
-        self._touched.update(self.keys())
+        self._touch(*self.keys())
         self.share(generation)
+
+    def _touch(self, *keys: str | None, joined: str | None = None) -> None:
+        for key in keys:
+            if key is not None:
+                self._touched[key] += key == joined
 
     def share(self, generation: int) -> None:
         """Make the vectors of all groups that were touched, and note whose have changed."""
         for key in sorted(self._touched):
+            if self._size(key) - self._touched[key] > MOST_IMAGES:
+                continue  # it was too large before, too
             changed = self.share_group(key)
             self._session.db.executemany(
                 "UPDATE items SET generation = ? WHERE id = ?",
@@ -105,6 +113,10 @@ class LocalGroups:
             f"UPDATE {self._table} SET vector = ?, profile = ? WHERE id = ?", changed
         )
         return [int(row[2]) for row in changed]
+
+    def _size(self, key: str) -> int:
+        sql = f"SELECT count(*) FROM {self._own} WHERE grp = ?"
+        return int(self._session.query(sql, (key,))[0][0])
 
     def _members(self, key: str) -> list[Any]:
         return self._session.query(
