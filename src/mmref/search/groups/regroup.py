@@ -1,5 +1,6 @@
 """``mmref store group``: give a store's images groups, or take them away."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -104,20 +105,15 @@ def find_groups(view: View, grouping: Grouping) -> Groups:
         if not keys and len(view):
             there = ", ".join(sorted(names))
             raise UsageError(f"no image has a column {grouping.by!r}: there are {there}, clusters")
-    sizes: dict[str, int] = {}
-    for key in keys.values():
-        sizes[key] = sizes.get(key, 0) + 1
-    return Groups(
-        keys, len(view), sorted(sizes.values(), reverse=True), _examples(view, keys, sizes)
-    )
+    sizes = Counter(keys.values())
+    falling = sorted(sizes.values(), reverse=True)
+    return Groups(keys, len(view), falling, _examples(view, keys, sizes))
 
 
 def _clusters(view: View, grouping: Grouping) -> dict[int, str]:
     from mmref.search.groups.clusters import clusters
 
     ids = np.fromiter((item.id for item in view.items()), np.int64)
-    if not len(ids):
-        return {}
     vectors = np.empty((len(ids), view.own(ids[:1].tolist())[0].shape[1]), np.float32)
     for start in range(0, len(ids), _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
