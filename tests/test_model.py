@@ -8,15 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from mmref.errors import ImageError, ModelError, PathError
 from mmref.files import write_json
-from mmref.model import (
-    DESCRIPTION_FILE,
-    MODEL_FILE,
-    REFERENCES_FILE,
-    SETTINGS_FILE,
-    MMRef,
-    RefinementChoice,
-    make_refiner,
-)
+from mmref.model import DESCRIPTION_FILE, MODEL_FILE, REFERENCES_FILE, SETTINGS_FILE, MMRef
+from mmref.references.kept import RefinementChoice, make_refiner
 from mmref.training.trainer import Trainer
 
 from .training.sets import copied, load_set, small

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,7 @@ from mmref.encoders.base import DualEncoder, build_encoder
 from mmref.encoders.clip.hub import CONFIG_FILE, find_checkpoint, is_hub_id, readable_name
 from mmref.errors import ConfigError, ImageError, ModelError, PathError, UnknownSettingError
 from mmref.files import atomic_write, write_json
-from mmref.references.refinement import Refiner
+from mmref.references.kept import References, RefinementChoice, make_refiner
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
@@ -41,47 +41,6 @@ SETTINGS_FILE = "config.yaml"
 
 Images = Sequence[str | os.PathLike[str] | Image.Image] | np.ndarray | Tensor
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class RefinementChoice:
-    """What validation chose.
-
-    Attributes:
-        form: ``posterior``, ``linear``, ``centred``, ``whitened`` or ``hubs``.
-        weight: lambda; with 0 the refinement is off.
-        temperature: tau_r of ``posterior`` and ``hubs``.
-        kept: s, entries of the sparse profile.
-    """
-
-    form: str
-    weight: float
-    temperature: float
-    kept: int
-
-
-@dataclass(frozen=True)
-class References:
-    """The references as they are kept with a model.
-
-    Attributes:
-        vectors: R, normalised, Tensor[m, d].
-        objects: the training objects' names, m of them.
-        text_mean: mean text feature of the training set, Tensor[d].
-        image_mean: mean image feature, Tensor[d].
-        decoder: weights of the reconstruction decoder, by name; empty without one.
-        parts: R of each of the encoder's parts, normalised, before their shares: what the decoder
-            reads; empty without a decoder.
-        scatter: W of the training images about their references, Tensor[d, d]; None if unknown.
-    """
-
-    vectors: Tensor
-    objects: tuple[str, ...]
-    text_mean: Tensor
-    image_mean: Tensor
-    decoder: dict[str, Tensor]
-    parts: tuple[Tensor, ...] = ()
-    scatter: Tensor | None = None
 
 
 class MMRef:
@@ -242,18 +201,7 @@ class MMRef:
                 partial.write_text(text, encoding="utf-8")
         if "files" in architecture:
             architecture["files"] = sorted(architecture["files"])
-        references = self.references
-        parts: dict[str, Tensor] = {}
-        if references is not None:
-            parts = {
-                "references": references.vectors,
-                "text_mean": references.text_mean,
-                "image_mean": references.image_mean,
-                **{f"decoder.{name}": t for name, t in references.decoder.items()},
-                **{f"part.{number}": t for number, t in enumerate(references.parts)},
-            }
-            if references.scatter is not None:
-                parts["scatter"] = references.scatter
+        parts = {} if self.references is None else self.references.tensors()
         with atomic_write(folder / REFERENCES_FILE) as partial:
             # Copies, for of a single part the references are that part itself.
             save_file({k: v.detach().cpu().contiguous().clone() for k, v in parts.items()}, partial)
@@ -262,7 +210,7 @@ class MMRef:
         description = {
             "format": FORMAT,
             "architecture": architecture,
-            "objects": list(references.objects) if references else None,
+            "objects": list(self.references.objects) if self.references else None,
             "refinement": asdict(self.refinement) if self.refinement else None,
             "digest": self.digest,
         }
@@ -301,7 +249,9 @@ class MMRef:
                 )
             encoder = build_encoder(_with_files(description["architecture"], folder))
             cast(nn.Module, encoder).load_state_dict(load_file(folder / MODEL_FILE))
-            references = _references(load_file(folder / REFERENCES_FILE), description["objects"])
+            objects = description["objects"]
+            tensors = load_file(folder / REFERENCES_FILE)
+            references = None if objects is None else References.of(tensors, objects)
             chosen = description["refinement"]
             refinement = RefinementChoice(**chosen) if chosen else None
             digest = description["digest"]
@@ -389,22 +339,6 @@ class MMRef:
         return torch.from_numpy(loaded.pixels)
 
 
-def make_refiner(references: References | None, choice: RefinementChoice | None) -> Refiner | None:
-    """The refiner of a choice; None when there is nothing to refine with."""
-    if references is None or choice is None or choice.weight == 0:
-        return None
-    return Refiner(
-        references.vectors,
-        choice.form,
-        weight=choice.weight,
-        temperature=choice.temperature,
-        kept=choice.kept,
-        text_mean=references.text_mean,
-        image_mean=references.image_mean,
-        scatter=references.scatter,
-    )
-
-
 def _of_another_version(error: Exception) -> bool:
     """Whether a run has settings or weights of names that are unknown here, or lacks some."""
     if isinstance(error, ValidationError):
@@ -425,21 +359,3 @@ def _with_files(architecture: dict[str, Any], folder: Path) -> dict[str, Any]:
             )
         texts[name] = (folder / name).read_text(encoding="utf-8")
     return {**architecture, "files": texts}
-
-
-def _references(parts: dict[str, Tensor], objects: list[str] | None) -> References | None:
-    if objects is None:
-        return None
-    decoder = {k.removeprefix("decoder."): v for k, v in parts.items() if k.startswith("decoder.")}
-    if len(parts["references"]) != len(objects):
-        raise ValueError(f"{len(parts['references'])} references for {len(objects)} objects")
-    numbers = range(sum(name.startswith("part.") for name in parts))
-    return References(
-        parts["references"],
-        tuple(objects),
-        parts["text_mean"],
-        parts["image_mean"],
-        decoder,
-        tuple(parts[f"part.{number}"] for number in numbers),
-        parts.get("scatter"),
-    )

@@ -11,7 +11,8 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.data.images import load_batch
 from mmref.encoders.build import new_encoder, tokeniser_for
 from mmref.files import write_json
-from mmref.model import MMRef, References, RefinementChoice
+from mmref.model import MMRef
+from mmref.references.kept import References, RefinementChoice
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown")
 THINGS = ("cup", "hat", "box", "bag")

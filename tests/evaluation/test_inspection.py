@@ -11,7 +11,7 @@ from mmref.evaluation import inspection
 from mmref.evaluation.doubtful import DoubtfulCaptions, find_doubtful
 from mmref.evaluation.failures import Failure
 from mmref.evaluation.inspection import _suspect, inspect_run
-from mmref.model import References
+from mmref.references.kept import References
 
 
 class Inspected(FakeModel):

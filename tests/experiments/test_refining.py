@@ -14,7 +14,7 @@ from mmref.experiments.refining import (
     refine_all,
     unrefined,
 )
-from mmref.model import References, RefinementChoice, make_refiner
+from mmref.references.kept import References, RefinementChoice, make_refiner
 from mmref.references.refinement import reference_scores
 
 GRID = RefinementSettings(forms=("posterior", "linear"), weights=(1.0,), temperatures=(0.1,))

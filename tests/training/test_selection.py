@@ -4,7 +4,7 @@ from torch.nn.functional import normalize
 
 from mmref.config import RefinementSettings
 from mmref.evaluation.vectors import evaluate_vectors
-from mmref.model import References, make_refiner
+from mmref.references.kept import References, make_refiner
 from mmref.training.selection import (
     candidates,
     choose_refinement,

@@ -12,7 +12,8 @@ from mmref.data.text import MASK, pad
 from mmref.encoders.base import TrainableEncoder
 from mmref.errors import DataError, ModelError
 from mmref.evaluation.reconstruction import _decoder
-from mmref.model import MMRef, References
+from mmref.model import MMRef
+from mmref.references.kept import References
 
 _FRAMES = 48
 _AVERAGED = 128  # references that stand for all

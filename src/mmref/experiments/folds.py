@@ -18,7 +18,8 @@ from mmref.data.dataset import RetrievalDataset
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.experiments.stages import StageSteps
 from mmref.metrics.protocols import Figures
-from mmref.model import MMRef, RefinementChoice
+from mmref.model import MMRef
+from mmref.references.kept import RefinementChoice
 from mmref.training.trainer import Progress, Trainer
 
 Say = Callable[[str], None]

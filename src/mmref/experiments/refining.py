@@ -17,7 +17,7 @@ from mmref.config import RefinementSettings
 from mmref.evaluation.vectors import TOLERANCE, evaluate_vectors
 from mmref.metrics.protocols import Figures, figures
 from mmref.metrics.ranks import ranks_from_scores
-from mmref.model import References, RefinementChoice, make_refiner
+from mmref.references.kept import References, RefinementChoice, make_refiner
 from mmref.references.refinement import TEMPERED, Profiles, Refiner, reference_scores
 from mmref.training.selection import candidates
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from mmref.config import Settings
 from mmref.data.batches import TrainingPairs
 from mmref.encoders.base import TrainableEncoder
-from mmref.model import References
 from mmref.processes.group import Group
+from mmref.references.kept import References
 from mmref.references.objective import Objective
 from mmref.references.refinement import scatter_about
 from mmref.training.validation import balanced, encode_captions, encode_images

@@ -9,8 +9,8 @@ from mmref.config import RefinementSettings
 from mmref.encoders.base import TrainableEncoder
 from mmref.evaluation.vectors import evaluate_vectors
 from mmref.metrics.protocols import Figures
-from mmref.model import References, RefinementChoice, make_refiner
 from mmref.processes.group import Group
+from mmref.references.kept import References, RefinementChoice, make_refiner
 from mmref.training.selection import choose_refinement, validation_map
 from mmref.training.validation import Validation, encode_captions, encode_images
 

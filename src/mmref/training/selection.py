@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmref.config import RefinementSettings
 from mmref.evaluation.vectors import evaluate_vectors
-from mmref.model import References, RefinementChoice, make_refiner
+from mmref.references.kept import References, RefinementChoice, make_refiner
 from mmref.references.refinement import TEMPERED
 
 

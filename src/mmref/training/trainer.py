@@ -23,8 +23,9 @@ from mmref.data.images import SkippedImage
 from mmref.encoders.base import TrainableEncoder
 from mmref.encoders.build import caption_notes, new_encoder, tokeniser_for
 from mmref.errors import TrainingError
-from mmref.model import MMRef, References
+from mmref.model import MMRef
 from mmref.processes.group import join
+from mmref.references.kept import References
 from mmref.references.objective import new_decoder
 from mmref.training.captions import learn_captions
 from mmref.training.checkpoint import CHECKPOINT_FILE
