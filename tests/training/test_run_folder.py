@@ -62,6 +62,16 @@ def test_settings_of_another_version_are_said_to_be_so(tmp_path):
         stored_settings(tmp_path)
 
 
+def test_so_are_those_of_a_checkpoint_alone(tmp_path, monkeypatch):
+    tree = small().model_dump(mode="json")
+    saved = {}, {"identity": {"settings": tree}}
+    monkeypatch.setattr("mmref.training.run_folder.load_checkpoint", lambda folder: saved)
+    assert stored_settings(tmp_path) == small()
+    tree["training"]["warm_steps"] = 1
+    with pytest.raises(ConfigError, match=r"was begun by another version of mmref \(unknown"):
+        stored_settings(tmp_path)
+
+
 def names(folder):
     return {entry.name for entry in folder.iterdir()}
 

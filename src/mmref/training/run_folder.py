@@ -58,16 +58,25 @@ def stored_settings(folder: Path) -> Settings | None:
         ConfigError: its ``config.yaml`` is damaged, or of another version.
         ModelError: there is nothing but a damaged checkpoint.
     """
-    if (folder / SETTINGS_FILE).is_file():
-        try:
+    try:
+        if (folder / SETTINGS_FILE).is_file():
             return Settings.from_yaml(folder / SETTINGS_FILE)
-        except UnknownSettingError as error:
-            raise ConfigError(
-                f"{folder} was begun by another version of mmref ({error}): go on with that "
-                "version, or train into another folder"
-            ) from error
-    loaded = load_checkpoint(folder)
-    return Settings.model_validate(loaded[1]["identity"]["settings"]) if loaded else None
+        loaded = load_checkpoint(folder)
+        if loaded is None:
+            return None
+        tree = loaded[1]["identity"]["settings"]
+        return Settings().with_values(
+            {
+                f"{section}.{key}": value
+                for section, keys in tree.items()
+                for key, value in keys.items()
+            }
+        )
+    except UnknownSettingError as error:
+        raise ConfigError(
+            f"{folder} was begun by another version of mmref ({error}): go on with that "
+            "version, or train into another folder"
+        ) from error
 
 
 @contextmanager
