@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar
 
 AHEAD = 2
 BEHIND = 2
+_PART = 8  # files that a thread takes at a time: handing over each alone costs the encoder time
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,15 +36,24 @@ def read_ahead(
         >>> list(read_ahead([[1, 2], [3]], lambda number: 10 * number, 2))
         [[10, 20], [30]]
     """
-    waiting: deque[list[Future[R]]] = deque()
+
+    def read_all(part: Sequence[T]) -> list[R]:
+        return [read(one) for one in part]
+
+    def ended(parts: list[Future[list[R]]]) -> list[R]:
+        return [one for part in parts for one in part.result()]
+
+    waiting: deque[list[Future[list[R]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mmref-read") as pool:
         try:
             for batch in batches:
-                waiting.append([pool.submit(read, one) for one in batch])
+                size = max(1, min(_PART, len(batch) // workers))
+                parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+                waiting.append([pool.submit(read_all, part) for part in parts])
                 if len(waiting) > AHEAD:
-                    yield [one.result() for one in waiting.popleft()]
+                    yield ended(waiting.popleft())
             while waiting:
-                yield [one.result() for one in waiting.popleft()]
+                yield ended(waiting.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
