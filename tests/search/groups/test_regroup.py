@@ -13,7 +13,7 @@ from mmref.search.groups.regroup import find_groups, group_sheet, group_store
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reencode import reencode
 from mmref.search.query import Query
-from mmref.search.records import Changes
+from mmref.search.records import Changes, Place, Record
 from mmref.search.stores.base import open_store
 
 from ..fakes import ColourModel, picture, pictures
@@ -153,6 +153,8 @@ def test_clusters_of_a_store(store, pics):
         ("UPDATE vectors_2 SET profile = (SELECT profile FROM own_2 WHERE id = 3) WHERE id = 3",
          "not the one that its group shares"),
         ("UPDATE own_2 SET grp = '\"x\"' WHERE id = 3", "in a group that is not its own"),
+        ("UPDATE vectors_2 SET vector = (SELECT vector FROM own_2 WHERE id = 3) WHERE id = 13",
+         "it stands alone, and its vector is another than its own"),
         ("UPDATE own_2 SET vector = zeroblob(48) WHERE id = 3", "has the length 0"),
         ("DELETE FROM own_2 WHERE id = 3", "has no vector"),
         ("INSERT INTO own_2 SELECT 99, digest, vector, profile, grp FROM own_2 WHERE id = 3",
@@ -164,6 +166,10 @@ def test_damage_is_found_and_mended(store, pics, sql, message):
     with open_store(store) as reader:
         identity = reader.identity
     with open_store(store, identity) as opened:
+        lone = Place("lone", 0, 0, {}, "/lone")  # has no folder
+        vectors, profiles = opened.own([3])
+        profile = {name: values[0] for name, values in profiles.items()}
+        opened.apply(Changes([Record(lone, "f" * 32, vectors[0][::-1].copy(), profile)]))
         opened.database.db.execute(sql)
         assert any(message in problem for problem in opened.verify())
         opened.verify(repair=True)

@@ -104,12 +104,32 @@ class GroupContract:
         with open_store(uri, RUN) as store:
             require_shared(store, own)
             store.apply(Changes([record(60, own[60])]))  # the sixteenth of c1
-            require_shared(
-                store, own, lambda i: {"c1": None}.get(*[i.place.metadata.get("camera")] * 2)
-            )
+            require_shared(store, own, alone_by_camera("c1"))
             assert store.info()["groups"]["too_large"] == 1
             store.apply(Changes(removed=[store.find(place(0).path).id]))
             require_shared(store, own)
+
+    def test_an_image_that_comes_into_a_group_that_is_too_large_stands_alone(
+        self, uri, monkeypatch
+    ):
+        from mmref.search.stores import local_groups, milvus_groups, milvus_migration
+
+        for module in (rules, local_groups, milvus_groups, milvus_migration):
+            monkeypatch.setattr(module, "MOST_IMAGES", 15)
+        ids = fill(uri)
+        group_store(uri, BY_CAMERA)
+        own = unit(62)
+        own[:60] = unit(60)
+        with open_store(uri, RUN) as store:
+            store.apply(Changes([record(60, own[60])]))  # the sixteenth of c1
+            moved = Place(place(6).path, 1, 2, {"n": 6, "camera": "c1"}, "/p")  # was c3
+            store.apply(Changes(placed=[(ids[place(6).path], moved)]))
+            require_shared(store, own, alone_by_camera("c1"))
+            assert store.verify() == []
+            back = Place(place(6).path, 1, 3, {"n": 6, "camera": "c3"}, "/p")
+            store.apply(Changes(placed=[(ids[place(6).path], back)]))
+            require_shared(store, own, alone_by_camera("c1"))
+            assert store.verify() == []
 
     def test_clusters_stay_until_they_are_sought_again(self, uri):
         made = unit(12)
@@ -233,6 +253,16 @@ class GroupContract:
                 np.testing.assert_allclose(store.vectors(mine), other.vectors(theirs), atol=1e-6)
                 assert sorted(other.groups(theirs).values()) == sorted(store.groups(mine).values())
                 assert other.verify() == []
+
+
+def alone_by_camera(large):
+    """Groups by camera, of which one is too large."""
+
+    def key(item):
+        camera = item.place.metadata.get("camera")
+        return None if camera == large else camera
+
+    return key
 
 
 def encoded_of(store, items):

@@ -66,8 +66,7 @@ class LocalGroups:
         if now != before:
             sql = f"UPDATE {self._own} SET grp = ? WHERE id = ?"
             self._session.db.execute(sql, (now, number))
-        if now is None:
-            self.part([number])
+            self.part([number])  # a group that is too large shares nothing with it
 
     def part(self, ids: Iterable[int]) -> None:
         """Let items be found by their own vectors."""
@@ -78,8 +77,11 @@ class LocalGroups:
 
     def mend(self, items: Iterable[Item], generation: int) -> None:
         """Put items into the groups that they belong to, and make all groups' vectors anew."""
-        for item in items:
+        mended = list(items)
+        for item in mended:
             self.move(item.id, item.place)
+        self.part(item.id for item in mended)
+        self._changed((item.id for item in mended), generation)
         self._touch(*self.keys())
         self.share(generation)
 
@@ -93,12 +95,14 @@ class LocalGroups:
         for key in sorted(self._touched):
             if self._size(key) - self._touched[key] > MOST_IMAGES:
                 continue  # it was too large before, too
-            changed = self.share_group(key)
-            self._session.db.executemany(
-                "UPDATE items SET generation = ? WHERE id = ?",
-                [(generation, number) for number in changed],
-            )
+            self._changed(self.share_group(key), generation)
         self._touched.clear()
+
+    def _changed(self, ids: Iterable[int], generation: int) -> None:
+        self._session.db.executemany(
+            "UPDATE items SET generation = ? WHERE id = ?",
+            [(generation, int(number)) for number in ids],
+        )
 
     def share_group(self, key: str) -> list[int]:
         """Make one group's vectors; the ids of those that have changed."""
@@ -167,6 +171,12 @@ class LocalGroups:
             item = item_of(row[:7])
             if row[7] != self._grouping.key(item.place, row[7]):
                 yield item.id, "it is in a group that is not its own"
+        alone = self._session.query(
+            f"SELECT o.id FROM {self._own} o JOIN {self._table} v ON v.id = o.id "
+            "WHERE o.grp IS NULL AND (o.vector <> v.vector OR o.profile <> v.profile)"
+        )
+        for row in alone:
+            yield int(row[0]), "it stands alone, and its vector is another than its own"
         coding = self._head.coding
         near = TOLERANCE[self._head.storage]
         for key in self.keys():
