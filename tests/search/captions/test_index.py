@@ -10,7 +10,7 @@ from mmref.search.captions.listing import list_captions
 from mmref.search.ingest.index import index_images
 from mmref.search.stores.base import open_store
 
-from ..fakes import ColourModel
+from ..fakes import COLOURS, ColourModel
 from .sources import index_both, write_source
 
 ROWS = {"red": ["a red card", "red"], "blue": ["a blue card"], "red-2": ["a red card"]}
@@ -61,6 +61,20 @@ def test_captions_are_kept_beside_the_pictures(model, source, tmp_path):
         wanted = model.refiner.profiles(vector, "text").to_arrays()
         for name, values in captions.profiles([item.id]).items():
             np.testing.assert_array_equal(values, wanted[name])
+
+
+def test_further_captions_go_also_behind_some_that_cannot_be_encoded(model, tmp_path):
+    sentences = ["red", "zzz", "blue", "zz", "z", *COLOURS]
+    rows = {"red": sentences, "blue": ["blue"]}
+    source = write_source(tmp_path / "data", rows)
+    index_both(model, [source], tmp_path / "s")
+    assert list(held(tmp_path / "s")) == [f"red.png#{n}" for n in (1, 3, 6, 7, 8, 9)] + [
+        "blue.png#1"
+    ]
+    write_source(source, rows | {"red": ["red"]})
+    report = index_both(model, [source], tmp_path / "s")
+    assert counts(report) == {"unchanged": 2, "removed": 5}
+    assert list(held(tmp_path / "s")) == ["red.png#1", "blue.png#1"]
 
 
 def test_only_what_is_new_or_changed_is_encoded(model, source, tmp_path):

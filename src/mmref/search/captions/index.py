@@ -29,6 +29,7 @@ from mmref.search.records import (
 from mmref.search.stores.base import VectorStore, open_store
 
 BATCH = 256
+_GAP = 4  # captions without a known word, one after another, behind which others are looked for
 
 
 def index_captions(
@@ -151,7 +152,7 @@ class _Indexing:
         names = [
             caption_path(one.image, number)
             for one in batch
-            for number in range(1, len(one.sentences) + 2)  # one more: is there a further one?
+            for number in range(1, len(one.sentences) + _GAP + 2)  # are there further ones?
         ]
         known = self.captions.at(names)
         changes = Changes()
@@ -185,12 +186,13 @@ class _Indexing:
     def _drop_further(self, one: Described, known: dict[str, Item], changes: Changes) -> None:
         """The picture has fewer captions than the store knows: the further ones go."""
         number = len(one.sentences) + 1
-        item = known.get(caption_path(one.image, number))
-        while item is not None:
-            changes.removed.append(item.id)
-            self.report.removed += 1
-            number += 1
-            item = self.captions.find(caption_path(one.image, number))
+        names = [caption_path(one.image, number + ahead) for ahead in range(_GAP + 1)]
+        while items := [known[name] for name in names if name in known]:
+            changes.removed += [item.id for item in items]
+            self.report.removed += len(items)
+            number += len(names)
+            names = [caption_path(one.image, number + ahead) for ahead in range(_GAP + 1)]
+            known = self.captions.at(names)
 
     def _encode(self, fresh: Sequence[_Fresh], changes: Changes) -> None:
         if not fresh:
