@@ -34,6 +34,10 @@ def command(
     prune: Annotated[
         bool, typer.Option("--prune", help="Forget images of these folders that are gone.")
     ] = False,
+    checksum: Annotated[
+        bool,
+        typer.Option("--checksum", help="Read every file, whatever its size and time say."),
+    ] = False,
     captions: Annotated[
         bool,
         typer.Option(
@@ -96,8 +100,12 @@ def command(
         raise UsageError("name what to index: mmref index RUN IMAGES... --store URI")
     if every is not None and not watch:
         raise UsageError("--every goes with --watch")
-    if watch and (reencode or captions or ray):
-        raise UsageError("--watch indexes images here: leave --reencode, --captions, --ray out")
+    if watch and (reencode or captions or ray or checksum):
+        raise UsageError(
+            "--watch indexes images here: leave --reencode, --captions, --ray and --checksum out"
+        )
+    if reencode and checksum:
+        raise UsageError("--reencode reads every file anyway: leave --checksum out")
     model = MMRef.from_pretrained(run).to("auto")
     if watch:
         _watch(model, run, images or (), store, prune, every, storage, json_out)
@@ -130,6 +138,7 @@ def command(
                 run=model.path or run,
                 prune=prune,
                 storage=storage,
+                checksum=checksum,
                 encoder=encoder,
                 progress=bar,
             )

@@ -338,3 +338,16 @@ def test_profiles_are_optional(pics, tmp_path):
 def test_digest_of_a_missing_file(tmp_path):
     with pytest.raises(PathError, match="cannot read"):
         file_digest(tmp_path / "absent")
+
+
+def test_a_change_that_size_and_time_hide_is_found_by_checksum(tmp_path):
+    path, store = tmp_path / "p/a.bmp", tmp_path / "s"
+    picture(path, 1)
+    index(tmp_path / "p", store)
+    before = path.stat()
+    picture(path, 2)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert counts(index(tmp_path / "p", store)) == {"unchanged": 1}
+    assert counts(index(tmp_path / "p", store, checksum=True)) == {"updated": 1, "encoded": 1}
+    assert counts(index(tmp_path / "p", store, checksum=True)) == {"unchanged": 1}

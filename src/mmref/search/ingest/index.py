@@ -43,6 +43,7 @@ def index_images(
     batch_size: int = BATCH,
     workers: int | None = None,
     storage: str | None = None,
+    checksum: bool = False,
     encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -57,6 +58,7 @@ def index_images(
         batch_size: pictures encoded, and written, at a time.
         workers: reading threads; by default one for each core.
         storage: how a new store keeps vectors.
+        checksum: read and hash every file, also those of the size and time that the store knows.
         encoder: who encodes; by default the model, in this process.
         progress: called with (pictures seen, pictures in all, report so far).
 
@@ -79,6 +81,7 @@ def index_images(
         batch_size=batch_size,
         workers=workers,
         storage=storage,
+        checksum=checksum,
         encoder=encoder,
         progress=progress,
     )
@@ -113,6 +116,7 @@ def index_listing(
     batch_size: int = BATCH,
     workers: int | None = None,
     storage: str | None = None,
+    checksum: bool = False,
     encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -120,7 +124,8 @@ def index_listing(
     begun = time.monotonic()
     path = str(Path(run).expanduser().absolute()) if str(run) else ""
     with closing(open_store(str(store), RunIdentity.of(model, path), storage=storage)) as opened:
-        ingest = _Ingest(model, opened, listing, encoder or LocalEncoder(model), progress)
+        encoder = encoder or LocalEncoder(model)
+        ingest = _Ingest(model, opened, listing, encoder, checksum, progress)
         report = ingest.writing.report
         try:
             with quiet_pillow():
@@ -149,11 +154,13 @@ class _Ingest:
         store: VectorStore,
         listing: Listing,
         encoder: Encoder,
+        checksum: bool,
         progress: Progress | None,
     ) -> None:
         self.model = model
         self.store = store
         self.listing = listing
+        self.checksum = checksum
         self.encoder = encoder
         self.progress = progress
         self.writing = Writing(model, store, listing)
@@ -185,7 +192,7 @@ class _Ingest:
             kept: list[Ready] = []
             for one in block:
                 old = known.get(one.place.path)
-                if old is not None and _untouched(one, old):
+                if old is not None and not self.checksum and _untouched(one, old):
                     kept.append(Ready(one, old, old.digest))
                     continue
                 part.append(_Task(one, old))
