@@ -107,15 +107,28 @@ def test_pictures_that_are_gone_are_named_and_kept(store, tmp_path, harm):
         assert opened.verify() == []
 
 
-def test_a_picture_that_changed_is_brought_up_to_date_by_the_next_index(store, tmp_path):
+def test_a_picture_that_changed_meanwhile_does_not_pass_for_what_it_was(store, tmp_path):
     picture = pictures(tmp_path / "pics", 1, start=5)[0]
+    before = picture.read_bytes()
     fresh = pictures(tmp_path / "else", 1, start=77)[0]
     picture.write_bytes(fresh.read_bytes())
-    reencode(turned(), store)
-    report = index_images(turned(), [tmp_path / "pics"], store)
-    assert (report.updated, report.unchanged) == (1, 19)
+    calls = []
+
+    def killed(*_):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reencode(turned(), store, batch_size=4, progress=killed)
+    reencode(turned(), store, batch_size=4)
     with open_store(str(store)) as opened:
         assert opened.verify(content=True) == []
+    (tmp_path / "pics" / "as-before.png").write_bytes(before)
+    report = index_images(turned(), [tmp_path / "pics"], store)
+    assert (report.added, report.unchanged, report.encoded) == (1, 20, 1)
+    index_images(turned(), [tmp_path / "pics"], tmp_path / "new")
+    assert contents_of(store) == contents_of(tmp_path / "new")
 
 
 def test_only_the_storage_changes(store):

@@ -30,6 +30,7 @@ from mmref.search.records import (
     Encoded,
     Item,
     Model,
+    Record,
     RunIdentity,
     Skipped,
     content_digest,
@@ -96,7 +97,7 @@ def reencode(
             work.run(migration, batch_size, workers or default_workers(), progress)
             work.forget_unusable()
             if len(opened):
-                migration.finish()
+                work.finish(migration, batch_size)
         finally:
             report.seconds = time.monotonic() - begun
     return report
@@ -139,6 +140,7 @@ class _Reencoding:
         self.report = IngestReport()
         self.features: dict[str, npt.NDArray[np.float32]] | None = None
         self.unusable: list[int] = []
+        self.changed: list[tuple[_Read, Encoding]] = []  # of another content than the store notes
         self.seen = 0
 
     def require_pictures(self, migration: Migration) -> None:
@@ -189,13 +191,30 @@ class _Reencoding:
         for one in batch:
             if one.encoding is None:
                 self._skip(one.item, one.reason)
+                continue
+            self.report.encoded += 1
+            self.report.updated += 1
+            if one.digest == one.item.digest:
+                made.append(_encoded(one, one.encoding))
             else:
-                vector, profile = one.encoding.vector, one.encoding.profile
-                made.append(Encoded(one.item.id, one.item.digest, vector, profile))
+                self.changed.append((one, one.encoding))
         migration.write(made)
         self.seen += len(batch)
-        self.report.encoded += len(made)
-        self.report.updated += len(made)
+
+    def finish(self, migration: Migration, size: int) -> None:
+        """Change over; what has changed since it was indexed gets the digest of its content.
+
+        Its vector must not pass for that of the content that it had. So it is written last, and a
+        kill before that leaves it pending.
+        """
+        parts = [self.changed[start : start + size] for start in range(0, len(self.changed), size)]
+        for part in parts:
+            migration.write([_encoded(*pair) for pair in part])
+        migration.finish()
+        for part in parts:
+            self.store.apply(
+                Changes([Record(o.item.place, o.digest, e.vector, e.profile) for o, e in part])
+            )
 
     def _skip(self, item: Item, reason: str) -> None:
         self.report.skipped.append(Skipped(item.place.path, reason))
@@ -208,6 +227,10 @@ class _Reencoding:
         if self.unusable:
             self.store.apply(Changes(removed=self.unusable))
             self.report.removed += len(self.unusable)
+
+
+def _encoded(one: _Read, encoding: Encoding) -> Encoded:
+    return Encoded(one.item.id, one.item.digest, encoding.vector, encoding.profile)
 
 
 def _batches(migration: Migration, size: int) -> Iterator[list[Item]]:
