@@ -71,6 +71,7 @@ def test_json_is_one_document(run_mmref, run, pics, tmp_path):
         (["{run}", "{pics}", "--store", "{s}", "--every", "3"], 2, "goes with --watch"),
         (["{run}", "{pics}", "--store", "{s}", "--watch", "--captions"], 2, "leave --reencode"),
         (["{run}", "{pics}", "--store", "{s}", "--watch", "--every", "0"], 2, "above 0"),
+        (["{run}", "{pics}", "--store", "{s}", "--watch", "--every", "inf"], 2, "up to 86400"),
         (["{run}", "{pics}/absent", "--store", "{s}", "--watch"], 2, "does not exist"),
         (["{run}", "--store", "{s}", "--reencode"], 2, "does not exist"),
         (["{run}", "{pics}", "--store", "{s}", "--reencode"], 2, "leave IMAGES out"),

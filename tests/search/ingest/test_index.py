@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmref.errors import DataError, PathError, StoreError, StoreMismatchError
+from mmref.search.engine import Searcher
 from mmref.search.ingest import writing
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reading import file_digest
@@ -130,6 +131,18 @@ def test_a_name_that_is_not_utf8_is_reported(pics, tmp_path):
     report = index(pics, tmp_path / "s")
     assert report.added == 7
     assert "UTF-8" in report.skipped[0].reason
+
+
+@pytest.mark.parametrize("year", [1, 2400])
+def test_a_time_that_no_store_can_keep_does_not_matter(pics, tmp_path, year):
+    seconds = int((year - 1970) * 365.2425 * 86400)
+    os.utime(pics / "0001.png", (seconds, seconds))
+    report = index_images(ColourModel(), [pics], tmp_path / "s")
+    assert (report.added, report.skipped) == (len(list(pics.iterdir())), [])
+    again = index_images(ColourModel(), [pics], tmp_path / "s")
+    assert (again.unchanged, again.encoded) == (report.added, 0)
+    with Searcher.open(tmp_path / "s", ColourModel()) as searcher:
+        assert len(searcher.search("red", filter="date is not missing", k=50)) == report.added
 
 
 def test_nothing_to_index_is_an_error_and_makes_no_store(tmp_path):

@@ -32,6 +32,7 @@ SUFFIXES = frozenset(
     )
 )
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_MOST_TIME = (1 << 63) - 1  # nanoseconds that a store can keep: the years 1677 to 2262
 Source = str | Path | RetrievalDataset
 
 
@@ -232,7 +233,8 @@ def _list_file(
             listing.skip(path, "not a regular file")
         return
     if sure or _is_picture(path):
-        place = Place(path, status.st_size, status.st_mtime_ns, metadata or {}, source)
+        time = min(max(status.st_mtime_ns, -_MOST_TIME), _MOST_TIME)
+        place = Place(path, status.st_size, time, metadata or {}, source)
         listing.add(Found(place))
 
 

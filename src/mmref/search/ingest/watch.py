@@ -22,6 +22,7 @@ from mmref.search.records import Model, Skipped
 
 EVERY = 2.0
 
+_MOST = 86_400.0  # seconds between rounds
 _RESTS = 4.0  # of the time between rounds: four times what listing takes, where that is more
 
 # path -> (bytes, time of the last change in nanoseconds)
@@ -81,8 +82,8 @@ def watch(
     """
     if model.kind == "features" or any(as_dataset(source) is not None for source in sources):
         raise UsageError("--watch takes folders, files and patterns of pictures, not SOURCEs")
-    if not every > 0:
-        raise UsageError(f"--every {every:g}: give a number of seconds above 0")
+    if not 0 < every <= _MOST:
+        raise UsageError(f"--every {every:g}: give a number of seconds above 0, up to {_MOST:g}")
     state = _State()
     while True:
         begun = time.monotonic()
