@@ -108,6 +108,7 @@ def test_a_sheet_is_written(run_mmref, folder, tmp_path):
         (["--store", "{absent}", "red"], 2, "does not exist"),
         (["--store", "{pics}", "red"], 2, "is not a store"),
         (["--store", "{s}", "--image", "{absent}"], 2, "neither an image file nor"),
+        (["--store", "{s}", "--image", "\udcff"], 2, "neither an image file nor"),
         (["--store", "{s}", "--image", "{s}/store.sqlite"], 1, "not an image"),
         (["--store", "{s}", "xyzzy"], 2, "knows no word of"),
         (["--store", "{s}", "red", "--run", "{absent}"], 2, "no run folder"),

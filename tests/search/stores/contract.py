@@ -49,6 +49,7 @@ class StoreContract(GroupContract):
             found = store.find(place(7).path)
             assert found == store.find(str(found.id)) == store.get([found.id])[0]
             assert store.find("/p/none") is None
+            assert store.find("/p/\udcff") is None  # a file whose name is not UTF-8
             assert store.at([place(3).path, "/p/none"]) == {place(3).path: store.get(chosen)[1]}
             assert store.find_digest(f"{7:032x}") == [found.id]
             assert store.find_digest("none") == []

@@ -143,7 +143,10 @@ class Rows:
     def find(self, name: str) -> Item | None:
         """The item of this path or, for a number, of this id."""
         query = self.session.query
-        rows = query(f"SELECT {ITEM} FROM items WHERE path = ?", (name,))
+        try:
+            rows = query(f"SELECT {ITEM} FROM items WHERE path = ?", (name,))
+        except UnicodeEncodeError:  # a name of a file that is not UTF-8; no item has such
+            return None
         if not rows and name.isascii() and name.isdecimal() and len(name) < 19:
             rows = query(f"SELECT {ITEM} FROM items WHERE id = ?", (int(name),))
         return item_of(rows[0]) if rows else None
