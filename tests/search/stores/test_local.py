@@ -178,6 +178,25 @@ def test_a_missing_or_damaged_cache_is_made_again(tmp_path, harm, monkeypatch):
     assert json.loads((cached / "stamp.json").read_text())["rows"] == 1000
 
 
+@pytest.mark.parametrize("storage", ["fp32", "fp16", "int8"])
+def test_codes_of_many_equal_vectors_are_sound_and_those_of_others_are_not(
+    tmp_path, storage, monkeypatch
+):
+    monkeypatch.setattr(base_files, "EXACT_ROWS", 900)
+    made = vectors(1400)
+    made[200:1000] = made[0]
+    for folder, rows in (("s", made), ("other", vectors(1400, seed=1))):
+        with LocalStore(str(tmp_path / folder), RUN, storage=storage) as store:
+            store.apply(Changes(records(rows)))
+            store.finish()
+            assert store.verify() == []
+    mine, theirs = (next((tmp_path / name).glob("cache-*/codes.faiss")) for name in ("s", "other"))
+    mine.write_bytes(theirs.read_bytes())
+    with open_store(str(tmp_path / "s")) as store:
+        (problem,) = store.verify()
+    assert "do not find a vector by itself" in problem
+
+
 def test_a_cache_that_is_ahead_of_the_database_is_not_used(folder):
     (cached,) = folder.glob("cache-*")
     stamp = json.loads((cached / "stamp.json").read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mmref.errors import StoreError
 from mmref.search.records import Changes, Item, content_digest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 UNIT = {"fp32": 1e-3, "fp16": 2e-3, "int8": 1e-3}
 _BLOCK_ROWS = 2048
 _OWN_SEARCHES = 16
+_ALIKE = 1e-3  # cosine
 # The arrays that a profile of each form of refinement consists of
 _PARTS = {"posterior": {"indices", "values"}}
 _DENSE = {"dense"}
@@ -197,6 +199,11 @@ def wrong_content(item: Item) -> str | None:
     return None if same else "the picture has changed: mmref index brings it up to date"
 
 
+def _are_near(found: npt.NDArray[np.float32], vector: npt.NDArray[np.float32]) -> bool:
+    """Whether one of these is as good as the vector: of many that are alike not all are found."""
+    return bool((found @ vector > vector @ vector - _ALIKE).any())
+
+
 def _is_own(folder: Path, head: Head) -> bool:
     """Whether a cache folder says that it is of this edition, or says nothing that can be read."""
     try:
@@ -243,6 +250,6 @@ def _differences(base: Base, rows: Rows) -> Iterator[str]:
         for row in np.linspace(0, len(base) - 1, _OWN_SEARCHES).astype(int):
             vector = base.take(row[None])[0]
             found = base.codes.nearest(vector, base.codes.effort.fetch)
-            if row not in found and not np.isclose(base.take(found) @ vector, 1, atol=1e-5).any():
+            if row not in found and not _are_near(base.take(found), vector):
                 yield "its codes do not find a vector by itself"
                 return
