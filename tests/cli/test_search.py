@@ -58,6 +58,48 @@ def test_the_table_fits_80_columns(run_mmref, folder):
     assert plain.splitlines()[0].split() == ["rank", "score", "id", "image"]
 
 
+def test_in_a_pipe_a_path_stands_in_one_line(run_mmref, folder, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    done = run_mmref("search", "--store", folder / "s", "a red card", "-k", "2")
+    assert str(folder / "pics" / "red.png") in [line.split()[-1] for line in done.out.splitlines()]
+
+
+def test_what_hits_are_sorted_by_is_shown(run_mmref, folder, tmp_path):
+    table = tmp_path / "hits.csv"
+    ask = ("search", "--store", folder / "s", "a red card", "-k", "3", "--sort", "-size")
+    lines = run_mmref(*ask, "--csv", table).out.splitlines()
+    assert lines[0].split()[-3:] == ["sorted", "by", "image"]
+    sizes = [int(line.split()[-2]) for line in lines[2:5]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == max(
+        (folder / "pics" / line.split()[-1]).stat().st_size for line in lines[2:5]
+    )
+    assert table.read_text().splitlines()[0].endswith(",reference_score,sort_value")
+    hits = json.loads(run_mmref(*ask, "--json").out)["results"]
+    assert [hit["sort_value"] for hit in hits] == sizes
+
+
+def test_a_group_that_is_the_folder_has_no_column_of_its_own(run_mmref, folder):
+    done = run_mmref("search", "--store", folder / "s", "a red card", "--group-by", "folder")
+    assert "group" not in done.out.splitlines()[0]
+    named = run_mmref("search", "--store", folder / "s", "a red card", "--group-by", "name")
+    assert "group" in named.out.splitlines()[0]
+
+
+def test_a_column_to_sort_by_may_be_misspelt(run_mmref, folder):
+    done = run_mmref("search", "--store", folder / "s", "a red card", "--sort", "dates")
+    assert (done.status, done.err) == (2, "mmref: no image has a column 'dates': is it date?\n")
+
+
+def test_an_empty_store_is_said_to_be_empty(run_mmref, folder, tmp_path):
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "a.png").write_text("no picture")
+    index = run_mmref("index", folder / "run", tmp_path / "pics", "--store", tmp_path / "s")
+    assert index.status == 1
+    done = run_mmref("search", "--store", tmp_path / "s", "a red card")
+    assert "no match: the store is empty, mmref index adds images to it" in done.err
+
+
 def test_an_image_finds_others_not_itself(run_mmref, folder):
     red = folder / "pics" / "red.png"
     done = run_mmref("search", "--store", folder / "s", "--image", red, "--json")

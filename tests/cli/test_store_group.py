@@ -26,6 +26,7 @@ def test_grouped_and_ungrouped(run_mmref, store, tmp_path):
     assert f"{store}: 2 groups of 2 to 3 images, 5 images in them, 1 alone" in done.out
     assert 'bright": 3 images, red.png, white.png, yellow.png\n' in done.out
     assert "nothing was changed" in done.out
+    assert done.err == ""
     assert json.loads(run_mmref("store", "info", store, "--json").out)["groups"] is None
     words = ["--by", "folder", "--share", "0.25", "--sheet", tmp_path / "groups.png", "--json"]
     document = json.loads(run_mmref("store", "group", store, *words).out)
@@ -65,7 +66,7 @@ def test_new_images_wait_for_the_next_clusters(run_mmref, store, tmp_path):
         (["--by", "folder", "--off"], "say what to group by (--by object), or --off"),
         (["--off", "--share", "1"], "--share and --threshold go with --by"),
         (["--off"], "is not grouped"),
-        (["--by", "objekt"], "no image has a column 'objekt': there are date, folder"),
+        (["--by", "objekt"], "no image has a column 'objekt': there are clusters, date"),
         (["--by", "folder", "--share", "2"], "the share is from 0 to 1, not 2"),
         (["--by", "folder", "--threshold", "0.5"], "a threshold is for clusters"),
     ],

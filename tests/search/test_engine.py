@@ -163,7 +163,7 @@ def test_refinement_that_is_not_there(pics, tmp_path):
         assert searcher.search("red", k=1)[0].reference_score is None
         with pytest.raises(UsageError, match="no refinement"):
             searcher.search("red", refine=True)
-    with pytest.raises(StoreMismatchError, match="search with --run"):
+    with pytest.raises(StoreMismatchError, match=r"search with --run .* --reencode"):
         Searcher.open(tmp_path / "s", ColourModel(digest="decade"))
     with pytest.raises(PathError, match="--run RUN"):
         Searcher.open(tmp_path / "s")
@@ -182,7 +182,7 @@ def test_features_are_searched_by_item(tmp_path):
         hits = searcher.search(image="p3", k=9)
         assert len(hits) == 8
         assert "p3" not in {hit.path for hit in hits}
-        with pytest.raises(PathError, match="no indexed item"):
+        with pytest.raises(PathError, match="no indexed item, and this run encodes features"):
             searcher.search(image="p99")
 
 

@@ -1,6 +1,7 @@
 """What all verbs share: consoles, JSON on stdout, progress bars on stderr."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,22 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 STDOUT = "-"
+_WHOLE_LINES = 10_000  # letters: longer than paths are
 
 
-def out() -> "Console":
-    """The console for results (stdout)."""
+def out(whole_lines: bool = False) -> "Console":
+    """The console for results (stdout).
+
+    Args:
+        whole_lines: break no line in a file or a pipe, so that paths can be searched for and
+            copied; COLUMNS in the environment says otherwise.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False, soft_wrap=False)
+    if whole_lines and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WHOLE_LINES
+    return console
 
 
 def err() -> "Console":

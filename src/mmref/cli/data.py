@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mmref.data.dataset import RetrievalDataset
     from mmref.data.inspection import Inspection, Problem
 
-EPILOG = "Example: mmref data shared/flags"
+EPILOG = "Example: mmref data my_pictures"
 _BAR_FROM = 300
 _ITEMS = 5
 

@@ -17,6 +17,7 @@ EPILOG = (
 
 _OTHER_COLUMNS = 46  # letters of a line that the numbers take
 _GROUP = 18  # letters of a group's name
+_DATE = 19  # letters of a date and time
 _SCORES = ("rank", "score", "base", "ref")
 _WIDE = 5  # pictures in a row of a sheet
 
@@ -203,7 +204,7 @@ def _show(
     for words in [searcher.unknown_words(text) for text, _ in asked.query.texts]:
         if words:
             say(f"note: {name}the run has never seen {', '.join(words)}")
-    _say_end(page, asked.options.min_score, name)
+    _say_end(page, asked.options.min_score, name, len(searcher))
     if page and page.next and not many and not json_out:
         say(f"more: --cursor {page.next}")
 
@@ -215,7 +216,7 @@ def _emit_line(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
 
 
-def _say_end(page: "Results", min_score: float | None, name: str) -> None:
+def _say_end(page: "Results", min_score: float | None, name: str, stored: int) -> None:
     from mmref.cli.console import say
 
     if page.note is not None:
@@ -227,7 +228,8 @@ def _say_end(page: "Results", min_score: float | None, name: str) -> None:
         say(f"{name}no confident match (evidence {found.evidence:.2f} of {found.needed:.2f})")
     elif not page:
         low = "" if min_score is None else f" with a score of at least {min_score:g}"
-        say(f"{name}no match{low}")
+        empty = "" if stored else ": the store is empty, mmref index adds images to it"
+        say(f"{name}no match{empty or low}")
 
 
 def _export(pages: "Sequence[Results]", csv: str | None, copy_to: str | None) -> list[str]:
@@ -267,21 +269,24 @@ def _write_sheet(
 
 
 def _print(hits: "Results", title: str) -> None:
+    from pathlib import Path
+
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     from mmref.cli.console import out
 
-    console = out()
+    console = out(whole_lines=True)
     if title:
         console.print(title, markup=False, soft_wrap=True)
     if not hits:
         return
     refined = _refined(hits)
     bunched = hits[0].others is not None
-    named = any(hit.group is not None for hit in hits)
-    taken = _OTHER_COLUMNS + (6 if bunched else 0) + (_GROUP + 2 if named else 0)
+    named = any(hit.group not in (None, str(Path(hit.path).parent)) for hit in hits)
+    ordered = any(hit.sort_value is not None for hit in hits)
+    taken = _OTHER_COLUMNS + (6 if bunched else 0) + (_GROUP + 2) * named + (_DATE + 2) * ordered
     folder = _shared_folder([hit.path for hit in hits], console.width - taken)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     names = [*_SCORES[: 4 if refined else 2], "id"]
@@ -289,9 +294,14 @@ def _print(hits: "Results", title: str) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     if named:
         table.add_column("group", overflow="fold", max_width=_GROUP)
+    if ordered:
+        table.add_column("sorted by", overflow="fold", min_width=_ordered(hits), max_width=_DATE)
     table.add_column("image", overflow="fold")
     for hit in hits:
-        table.add_row(*_cells(hit, refined, named), Text(hit.path.removeprefix(folder)))
+        cells = _cells(hit, refined, named)
+        if ordered:
+            cells.append(Text("-" if hit.sort_value is None else str(hit.sort_value)))
+        table.add_row(*cells, Text(hit.path.removeprefix(folder)))
     console.print(table)
     if folder:
         console.print(f"in {folder}", markup=False, soft_wrap=True)
@@ -306,6 +316,11 @@ def _cells(hit: "Hit", refined: bool, named: bool) -> list[Any]:
     if named:
         cells.append(Text("-" if hit.group is None else str(hit.group)))
     return cells
+
+
+def _ordered(hits: "Results") -> int:
+    """Letters that the column takes by which hits are sorted."""
+    return min(_DATE, max(len(str(hit.sort_value)) for hit in hits))
 
 
 def _refined(hits: "Results") -> bool:
@@ -327,7 +342,7 @@ def _print_captions(hits: "Results", title: str) -> None:
 
     from mmref.cli.console import out
 
-    console = out()
+    console = out(whole_lines=True)
     if title:
         console.print(title, markup=False, soft_wrap=True)
     if not hits:

@@ -201,8 +201,10 @@ def group(
     if off and not (share is None and threshold is None):
         raise UsageError("--share and --threshold go with --by")
     grouping = None if by is None else Grouping(by, SHARE if share is None else share, threshold)
-    with progress_bar() as bar:
-        task = bar.add_task("grouping images", total=None, note="", visible=not dry_run)
+    progress = progress_bar()
+    progress.disable = dry_run
+    with progress as bar:
+        task = bar.add_task("grouping images", total=None, note="")
         found = group_store(
             store,
             grouping,

@@ -85,8 +85,9 @@ class Searcher:
         if difference is not None:
             raise StoreMismatchError(
                 f"{store.uri} was made by the run {made.id} ({made.path or 'path unknown'}), not "
-                f"by {here.id}: {difference}; search with --run {made.path or 'RUN'}, or make a "
-                "new store: mmref index RUN IMAGES... --store NEW"
+                f"by {here.id}: {difference}; search with --run {made.path or 'RUN'}, encode it "
+                f"anew (mmref index RUN --store {store.uri} --reencode), or make a new store: "
+                "mmref index RUN IMAGES... --store NEW"
             )
         self._refiner = model.refiner
         self._encoder = QueryEncoder(model, self.pictures, made)

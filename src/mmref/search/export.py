@@ -19,7 +19,8 @@ def write_csv(path: str | Path, pages: Sequence[Results]) -> None:
     """Write the hits of one or several questions, a row each, whole or not at all.
 
     Behind the columns of :data:`COLUMNS` come ``group`` and ``others`` (how many further images
-    the hit stands for) where they were asked for, then ``meta.NAME`` for each name of metadata.
+    the hit stands for) and ``sort_value`` where they were asked for, then ``meta.NAME`` for each
+    name of metadata.
 
     Raises:
         PathError: the file cannot be written.
@@ -36,17 +37,20 @@ def write_csv(path: str | Path, pages: Sequence[Results]) -> None:
     hits = [hit for page in pages for hit in page]
     names = sorted({name for hit in hits for name in hit.metadata})
     bunched = ["group", "others"] if any(hit.others is not None for hit in hits) else []
+    ordered = ["sort_value"] if any(hit.sort_value is not None for hit in hits) else []
     with (
         atomic_write(path) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *bunched, *(f"meta.{name}" for name in names)])
+        writer.writerow([*COLUMNS, *bunched, *ordered, *(f"meta.{name}" for name in names)])
         for page in pages:
             for hit in page:
                 row = [page.query, *(getattr(hit, name) for name in COLUMNS[1:])]
                 if bunched:
                     row += [_cell(hit.group), len(hit.others or ())]
+                if ordered:
+                    row.append(_cell(hit.sort_value))
                 writer.writerow([*row, *(_cell(hit.metadata.get(name)) for name in names)])
 
 

@@ -173,20 +173,27 @@ def unknown_columns(where: Filter, names: Collection[str]) -> str | None:
         >>> unknown_columns(Filter.parse("year > 1999"), ["camera"])
         "no item has a column 'year': there are camera, date, folder, name, path, size"
     """
-    known = {name.casefold(): name for name in sorted({*names, *BUILT_IN})}
     said = []
     for name in where.columns():
         if name not in names and name not in BUILT_IN:
-            close = get_close_matches(name.casefold(), known, _SHOWN, _ALIKE)
-            there = f"is it {' or '.join(known[n] for n in close)}?" if close else _there(known)
+            there = suggested_columns(name, {*names, *BUILT_IN})
             said.append(f"no item has a column {name!r}: {there}")
     return "; ".join(said) or None
 
 
-def _there(known: Mapping[str, str]) -> str:
+def suggested_columns(name: str, names: Collection[str]) -> str:
+    """The columns that may have been meant by a name that no item has; else those that there are.
+
+    Example:
+        >>> suggested_columns("dates", ["date", "folder"]), suggested_columns("year", ["date"])
+        ('is it date?', 'there are date')
+    """
+    known = {there.casefold(): there for there in sorted(names)}
+    close = get_close_matches(name.casefold(), known, _SHOWN, _ALIKE)
+    if close:
+        return f"is it {' or '.join(known[folded] for folded in close)}?"
     shown = list(known.values())
-    more = ", ..." if len(shown) > _LISTED else ""
-    return f"there are {', '.join(shown[:_LISTED])}{more}"
+    return f"there are {', '.join(shown[:_LISTED])}{', ...' if len(shown) > _LISTED else ''}"
 
 
 def all_of(parts: Sequence[Filter]) -> Filter | None:

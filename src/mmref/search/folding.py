@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmref.errors import UsageError
-from mmref.search.filters import columns_of
+from mmref.search.filters import columns_of, suggested_columns
 from mmref.search.records import Item, Vector
 
 NEAR_DUPLICATE = 0.98
@@ -102,6 +102,6 @@ def column_values(items: Sequence[Item], column: str) -> list[Any]:
     rows = [columns_of(item.place) for item in items]
     values = [row.get(column) for row in rows]
     if rows and all(value is None for value in values):
-        names = sorted({name for row in rows for name in row})
-        raise UsageError(f"no image has a column {column!r}: there are {', '.join(names)}")
+        names = {name for row in rows for name in row}
+        raise UsageError(f"no image has a column {column!r}: {suggested_columns(column, names)}")
     return values

@@ -1,7 +1,7 @@
 """What a search answers: hits, and the list of them with where it goes on."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmref.search.cut import Confidence
@@ -31,6 +31,8 @@ class Hit:
         metadata: what the SOURCE said of it.
         group: the group's name, where hits are grouped; the hit is the group's best image.
         others: the further images that it stands for, best first, where hits are folded or grouped.
+        sort_value: what it has in the column by which the hits are sorted; hits that differ only in
+            this are equal.
     """
 
     rank: int
@@ -42,10 +44,13 @@ class Hit:
     metadata: dict[str, Any]
     group: Any = None
     others: tuple[Other, ...] | None = None
+    sort_value: Any = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; ``group`` and ``others`` where they were asked for."""
+        """Plain values, for JSON; what was not asked for is left out."""
         values = asdict(self)
+        if self.sort_value is None:
+            del values["sort_value"]
         if self.others is None:
             del values["group"], values["others"]
         else:

@@ -1,6 +1,7 @@
 """Pages: a ranked list cut into hits, folded or grouped, strictly behind a place in it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mmref.search.cursor import Cursor
 from mmref.search.folding import Bunch, column_values, folded, grouped
@@ -104,7 +105,9 @@ def hits_of(
 
 
 def in_order(hits: Sequence[Hit], items: Sequence[Item], sort: str) -> list[Hit]:
-    """Hits by a column: numbers, then texts and dates, what has nothing last, equal ones by rank.
+    """Hits by a column, with what they have in it: numbers, then texts and dates, nothing last.
+
+    Equal ones stay by rank.
 
     Args:
         hits: by rank.
@@ -123,6 +126,6 @@ def in_order(hits: Sequence[Hit], items: Sequence[Item], sort: str) -> list[Hit]
         return not number, value if number else 0.0, "" if number else str(value)
 
     rows.sort(key=key, reverse=sort.startswith("-"))
-    return [hits[row] for row in rows] + [
+    return [replace(hits[row], sort_value=values[row]) for row in rows] + [
         hit for hit, value in zip(hits, values, strict=True) if value is None
     ]

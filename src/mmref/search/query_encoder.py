@@ -88,7 +88,8 @@ class QueryEncoder:
                 return self._encoded(path), own
             if item is None:
                 raise PathError(
-                    f"{name!r} is no indexed item: give the path or the id of one"
+                    f"{name!r} is no indexed item, and this run encodes features, not pixels: "
+                    "give the path or the id of an indexed one"
                     if self.model.kind == "features"
                     else f"{name!r} is neither an image file nor an indexed item: check the path"
                 )

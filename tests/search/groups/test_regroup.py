@@ -9,7 +9,7 @@ import pytest
 from mmref.errors import UsageError
 from mmref.search.engine import Searcher
 from mmref.search.groups.grouping import Grouping
-from mmref.search.groups.regroup import find_groups, group_sheet, group_store
+from mmref.search.groups.regroup import Groups, find_groups, group_sheet, group_store
 from mmref.search.ingest.index import index_images
 from mmref.search.ingest.reencode import reencode
 from mmref.search.query import Query
@@ -123,6 +123,13 @@ def test_a_dry_run_changes_nothing(store, tmp_path):
         assert (key.endswith('/a"'), count, len(paths)) == (True, 4, 4)
     group_sheet(found, tmp_path / "groups.png")
     assert (tmp_path / "groups.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_that_are_not_shown_are_counted():
+    few = Groups({}, 7, [4, 2, 1], [('"a"', 4, ["/a/1.png"]), ('"b"', 2, ["/b/1.png"])])
+    assert few.lines() == ['"a": 4 images, 1.png, ...', '"b": 2 images, 1.png, ...']
+    many = Groups({}, 1500, [1200, 40, 20, 2, 1], [('"a"', 40, ["/a/1.png"])])
+    assert many.lines()[1:] == ["... and 2 more groups"]
 
 
 def test_there_is_nothing_to_group(store):

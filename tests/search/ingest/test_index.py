@@ -334,7 +334,7 @@ def test_pictures_of_a_source_carry_metadata_and_missing_ones_are_named(tmp_path
 
 
 def test_features_and_pixels_are_not_mixed_up(pics, tmp_path):
-    with pytest.raises(DataError, match="encodes features, not pixels"):
+    with pytest.raises(DataError, match=r"encodes features, not pixels.*--encoder compact"):
         index(pics, tmp_path / "s", model=ColourModel(kind="features"))
     source = manifest(tmp_path / "data", feature_rows(2), np.ones((2, 12), np.float32))
     with pytest.raises(DataError, match="this run encodes pixels"):

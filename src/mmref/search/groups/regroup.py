@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmref.errors import UsageError
-from mmref.search.filters import columns_of
+from mmref.search.filters import columns_of, suggested_columns
 from mmref.search.groups.grouping import CLUSTERS, MOST_IMAGES, Grouping, Regrouping
 from mmref.search.records import Encoded, Item
 from mmref.search.stores.base import VectorStore, View, open_store
@@ -61,12 +61,14 @@ class Groups:
         }
 
     def lines(self) -> list[str]:
-        """Some of the groups, a line each."""
-        return [
+        """Some of the groups, a line each, and how many more there are."""
+        more = len(self.shared) - len(self.examples)
+        shown = [
             f"{key}: {count:,} images, {', '.join(Path(path).name for path in paths)}"
             + (", ..." if count > len(paths) else "")
             for key, count, paths in self.examples
         ]
+        return [*shown, f"... and {more:,} more groups"] if more > 0 and shown else shown
 
 
 def group_sheet(found: Groups, path: str | Path) -> None:
@@ -103,8 +105,8 @@ def find_groups(view: View, grouping: Grouping) -> Groups:
             elif len(names) < _BLOCK_ROWS:
                 names |= set(columns_of(item.place))
         if not keys and len(view):
-            there = ", ".join(sorted(names))
-            raise UsageError(f"no image has a column {grouping.by!r}: there are {there}, clusters")
+            there = suggested_columns(grouping.by, names | {"clusters"})
+            raise UsageError(f"no image has a column {grouping.by!r}: {there}")
     sizes = Counter(keys.values())
     falling = sorted(sizes.values(), reverse=True)
     return Groups(keys, len(view), falling, _examples(view, keys, sizes))

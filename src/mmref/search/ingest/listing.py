@@ -124,7 +124,7 @@ def list_images(
         if features:
             raise DataError(
                 f"this run encodes features, not pixels, and {path} has none: name a folder "
-                "with a manifest and features.npy"
+                "with a manifest and features.npy, or train a run on pixels (--encoder compact)"
             )
         store = None if leave_out is None else whole_path(str(leave_out))
         if Path(path).is_dir():
