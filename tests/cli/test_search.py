@@ -252,6 +252,29 @@ def test_a_filter_and_its_mistakes(run_mmref, folder):
     assert caret.index("^") == shown.index("blue")
 
 
+@pytest.mark.parametrize(
+    ("where", "note"),
+    [
+        ("size > '9'", "size holds numbers such as"),
+        ("date >= 2015", "write 2015 as a month or a day"),
+        ("name = 7", "name holds text such as 'black.png': write 7 in quotes"),
+        ("folder > 2026-01-01", "no dates"),
+        ("name ~ 'red' and size ~ 'k'", "write 'k' without quotes"),
+        ("name in (7, 8) or size = 1", "write 8 in quotes"),
+    ],
+)
+def test_a_value_of_another_kind_than_its_column_is_noted(run_mmref, folder, where, note):
+    done = asked(run_mmref, folder, "a red card", "--filter", where)
+    assert (done.status, done.out) == (0, "")
+    assert done.err.startswith("note: ")
+    assert note in done.err
+
+
+@pytest.mark.parametrize("where", ["size < 0", "name = 'no'", "not size > '9' and size < 0"])
+def test_a_filter_that_merely_finds_nothing_is_not_explained(run_mmref, folder, where):
+    assert asked(run_mmref, folder, "a red card", "--filter", where).err == "no match\n"
+
+
 def test_a_column_that_no_image_has_is_noted(run_mmref, folder):
     done = asked(run_mmref, folder, "a red card", "--filter", "Siez > 9 and camera != 'c3'")
     assert (done.status, done.out) == (0, "")

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from mmref.references.refinement import reference_scores
 from mmref.search.captions.beside import require_captions
 from mmref.search.cursor import Cursor
 from mmref.search.cut import Confidence, Noise
-from mmref.search.filters import Filter, unknown_columns
+from mmref.search.filters import Filter, columns_of, unknown_columns, unlike_values
 from mmref.search.hits import Hit, Results
 from mmref.search.noise import measured_noise, nearness
 from mmref.search.options import Options
@@ -28,6 +29,7 @@ from mmref.search.stores.base import VectorStore, View, open_store
 __all__ = ["Hit", "Options", "Results", "Searcher", "reference_scores"]
 
 CANDIDATES = 200
+_SAMPLE = 100  # items by which a filter that finds nothing is explained
 
 
 class Searcher:
@@ -302,6 +304,9 @@ class Searcher:
             page = bunches[start : start + options.k]
             shown = 0 if place is None else place.shown
             hits = hits_of(view, ranked, page, shown, options)
+            if not hits and note is None and place is None and options.where is not None:
+                rows = [columns_of(item.place) for item in islice(view.items(), _SAMPLE)]
+                note = unlike_values(options.where, rows)
             following = None
             if len(bunches) > start + options.k:
                 last = page[-1].row

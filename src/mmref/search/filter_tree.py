@@ -74,7 +74,7 @@ class Compare:
 
     def text(self) -> str:
         """It as a filter."""
-        return f"{_name(self.column)} {self.sign} {_written(self.value)}"
+        return f"{_name(self.column)} {self.sign} {written(self.value)}"
 
     def sql(self, column: Column, values: list[Any]) -> str:
         """It as a condition of SQLite."""
@@ -105,7 +105,7 @@ class In:
 
     def text(self) -> str:
         """It as a filter."""
-        inside = ", ".join(map(_written, self.values))
+        inside = ", ".join(map(written, self.values))
         return f"{_name(self.column)} {'not ' if self.negated else ''}in ({inside})"
 
     def sql(self, column: Column, values: list[Any]) -> str:
@@ -143,7 +143,7 @@ class Contains:
 
     def text(self) -> str:
         """It as a filter."""
-        return f"{_name(self.column)} ~ {_written(self.part)}"
+        return f"{_name(self.column)} ~ {written(self.part)}"
 
     def sql(self, column: Column, values: list[Any]) -> str:
         """It as a condition of SQLite."""
@@ -253,7 +253,8 @@ def _name(name: str) -> str:
     return name if plain else f'"{name}"'
 
 
-def _written(value: Value) -> str:
+def written(value: Value) -> str:
+    """A value as a filter holds it."""
     if isinstance(value, Date):
         return value.text
     if isinstance(value, bool):

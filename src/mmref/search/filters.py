@@ -27,7 +27,7 @@ Beside an item's metadata there are ``path``, ``name``, ``folder``, ``size`` (by
 (the metadata's, else the file's last change in UTC); metadata of the same name comes first.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -36,7 +36,19 @@ from typing import Any
 
 from mmref.errors import UsageError
 from mmref.search.filter_parser import parse, usable
-from mmref.search.filter_tree import And, Node
+from mmref.search.filter_tree import (
+    And,
+    Compare,
+    Contains,
+    Date,
+    In,
+    Node,
+    Or,
+    Value,
+    moment_of,
+    plain_value,
+    written,
+)
 from mmref.search.records import Place
 
 BUILT_IN = ("path", "name", "folder", "size", "date")
@@ -179,6 +191,60 @@ def unknown_columns(where: Filter, names: Collection[str]) -> str | None:
             there = suggested_columns(name, {*names, *BUILT_IN})
             said.append(f"no item has a column {name!r}: {there}")
     return "; ".join(said) or None
+
+
+def unlike_values(where: Filter, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """What to say of values that a filter asks for and that are of another kind than the columns'.
+
+    A number is never equal to text, nor text to a date: such a filter finds nothing.
+
+    Args:
+        where: the filter.
+        rows: columns of some items.
+
+    Example:
+        >>> rows = [{"date": "2026-01-31T12:30:00", "year": 1960, "camera": "c3"}]
+        >>> unlike_values(Filter.parse("date >= 2026"), rows)
+        "date holds dates such as '2026-01-31T12:30:00': write 2026 as a month or a day, YYYY-MM-DD"
+        >>> unlike_values(Filter.parse("year = '1960' and camera = 'c3'"), rows)
+        "year holds numbers such as 1960: write '1960' without quotes"
+    """
+    said = []
+    for column, value in _asked_values(where.root):
+        found = [v for row in rows if (v := plain_value(row.get(column))) is not None]
+        if found and not any(_of_one_kind(v, value) for v in found):
+            said.append(f"{column} holds {_kind_and_repair(found[0], value)}")
+    return "; ".join(dict.fromkeys(said)) or None
+
+
+def _asked_values(node: Node) -> Iterator[tuple[str, Value]]:
+    """Columns and the values without which the filter may find nothing."""
+    if isinstance(node, And | Or):
+        for part in node.parts:
+            yield from _asked_values(part)
+    elif isinstance(node, Compare) and node.sign != "!=":
+        yield node.column, node.value
+    elif isinstance(node, In) and not node.negated:
+        yield from ((node.column, value) for value in node.values)
+    elif isinstance(node, Contains):
+        yield node.column, node.part
+
+
+def _of_one_kind(found: float | str, value: Value) -> bool:
+    if isinstance(value, Date):
+        return moment_of(found) is not None
+    return isinstance(found, str) == isinstance(value, str)
+
+
+def _kind_and_repair(found: float | str, value: Value) -> str:
+    asked = written(value)
+    if not isinstance(found, str):
+        repair = ", no dates" if isinstance(value, Date) else f": write {asked} without quotes"
+        return f"numbers such as {written(found)}{repair}"
+    if moment_of(found) is not None:
+        return f"dates such as {written(found)}: write {asked} as a month or a day, YYYY-MM-DD"
+    repair = ", no dates" if isinstance(value, Date) else f": write {asked} in quotes"
+    return f"text such as {written(found)}{repair}"
 
 
 def suggested_columns(name: str, names: Collection[str]) -> str:

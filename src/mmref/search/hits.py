@@ -68,7 +68,8 @@ class Results(list[Hit]):
         next: the cursor of the page behind this one; None at the end.
         confidence: with ``auto_cut``: whether anything answers the question, and why; else None.
         changed: the store was written to since the first page.
-        note: what is odd about the question: a filter on a column that no item has; else None.
+        note: what is odd about the question: a filter on a column that no item has, or that finds
+            nothing and asks for values of another kind than the column's; else None.
 
     Example:
         >>> page = Results([Hit(1, 7, "/pics/a.png", 0.9, 0.9, None, {})], query="a red flag")
