@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from mmref.search.hits import Hit
 from mmref.search.ingest.index import index_images
 from mmref.search.pages import in_order
 from mmref.search.query import Query
-from mmref.search.records import Item, Place
+from mmref.search.records import Changes, Item, Place
+from mmref.search.stores.base import open_store
 
 from .fakes import COLOURS, ColourModel, picture, pictures
 
@@ -274,6 +276,26 @@ def test_the_best_are_shown_by_a_column_and_keep_their_ranks(model, tmp_path):
             searcher.search("red", sort="-year")
         with pytest.raises(UsageError, match="name the column to sort by"):
             searcher.search("red", sort="-")
+
+
+def test_a_column_that_only_other_images_have(model, tmp_path):
+    for row in range(4):
+        picture(tmp_path / f"p/{row}.png", "red", "blue" if row % 2 else "white")
+    with opened(model, tmp_path / "p", tmp_path / "s") as searcher:
+        last = searcher.search("red blue", k=4)[-1]
+        identity = searcher.store.identity
+    with open_store(str(tmp_path / "s"), identity) as store:
+        (item,) = store.get([last.id])
+        store.apply(Changes(placed=[(item.id, replace(item.place, metadata={"year": 1999}))]))
+    with Searcher(open_store(str(tmp_path / "s")), model) as searcher:
+        first = searcher.search("red blue", k=3, sort="year")
+        assert [hit.rank for hit in first] == [1, 2, 3]
+        following = searcher.search("red blue", k=3, sort="year", cursor=first.next)
+        assert [hit.id for hit in following] == [last.id]
+        alone = searcher.search("red blue", filter="year is missing", group_by="year")
+        assert [hit.group for hit in alone] == [None] * 3
+        with pytest.raises(UsageError, match="no image has a column 'yeer'"):
+            searcher.search("red blue", k=3, sort="yeer")
 
 
 def test_what_lacks_the_column_is_shown_last_in_either_direction():

@@ -8,7 +8,7 @@ images); an item without that column stands alone.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,12 @@ from mmref.search.filters import columns_of, suggested_columns
 from mmref.search.records import Item, Vector
 
 NEAR_DUPLICATE = 0.98
+Known = Callable[[], bool]
+
+
+def unknown() -> bool:
+    """Of a column that none of some items has: nothing is known of others."""
+    return False
 
 
 @dataclass
@@ -61,12 +67,13 @@ def folded(digests: Sequence[str], vectors: Vector, threshold: float) -> list[Bu
     return bunches
 
 
-def grouped(items: Sequence[Item], column: str) -> list[Bunch]:
+def grouped(items: Sequence[Item], column: str, known: Known = unknown) -> list[Bunch]:
     """Group the rows of a ranked list by a column of theirs.
 
     Args:
         items: best first.
         column: a name of :func:`mmref.search.filters.columns_of`.
+        known: as for :func:`column_values`.
 
     Raises:
         UsageError: none of the items has such a column.
@@ -80,7 +87,7 @@ def grouped(items: Sequence[Item], column: str) -> list[Bunch]:
     """
     bunches: list[Bunch] = []
     by_key: dict[str, Bunch] = {}
-    for row, value in enumerate(column_values(items, column)):
+    for row, value in enumerate(column_values(items, column, known)):
         key = None if value is None else json.dumps(value, sort_keys=True, default=str)
         bunch = None if key is None else by_key.get(key)
         if bunch is not None:
@@ -93,15 +100,20 @@ def grouped(items: Sequence[Item], column: str) -> list[Bunch]:
     return bunches
 
 
-def column_values(items: Sequence[Item], column: str) -> list[Any]:
+def column_values(items: Sequence[Item], column: str, known: Known = unknown) -> list[Any]:
     """What each item has in a column, None where it has nothing.
 
+    Args:
+        items: any.
+        column: a name of :func:`mmref.search.filters.columns_of`.
+        known: called where none has such a column: whether other items have it.
+
     Raises:
-        UsageError: none of them has such a column.
+        UsageError: no item has such a column.
     """
     rows = [columns_of(item.place) for item in items]
     values = [row.get(column) for row in rows]
-    if rows and all(value is None for value in values):
+    if rows and all(value is None for value in values) and not known():
         names = {name for row in rows for name in row}
         raise UsageError(f"no image has a column {column!r}: {suggested_columns(column, names)}")
     return values

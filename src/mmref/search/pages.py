@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from mmref.search.cursor import Cursor
-from mmref.search.folding import Bunch, column_values, folded, grouped
+from mmref.search.folding import Bunch, Known, column_values, folded, grouped, unknown
 from mmref.search.hits import Hit, Other
 from mmref.search.options import Options
 from mmref.search.ranking import DECIMALS, Ranked, Ranking
@@ -48,7 +49,7 @@ def bunched(view: View, ranked: Ranked, options: Options) -> list[Bunch]:
     """A ranked list folded or grouped; else a bunch for each row."""
     ids = [int(number) for number in ranked.ids]
     if options.group_by is not None:
-        return grouped(view.get(ids), options.group_by)
+        return grouped(view.get(ids), options.group_by, partial(_has, view, options.group_by))
     if options.fold is not None and ids:
         digests = [item.digest for item in view.get(ids)]
         return folded(digests, view.own(ids)[0], options.fold)
@@ -101,10 +102,20 @@ def hits_of(
         )
     if options.sort is None:
         return hits
-    return in_order(hits, [items[hit.id] for hit in hits], options.sort)
+    column = options.sort.removeprefix("-")
+    return in_order(
+        hits, [items[hit.id] for hit in hits], options.sort, lambda: shown > 0 or _has(view, column)
+    )
 
 
-def in_order(hits: Sequence[Hit], items: Sequence[Item], sort: str) -> list[Hit]:
+def _has(view: View, column: str) -> bool:
+    """Whether some item has a column; false where finding that out takes time."""
+    return column in (view.column_names() or ())
+
+
+def in_order(
+    hits: Sequence[Hit], items: Sequence[Item], sort: str, known: Known = unknown
+) -> list[Hit]:
     """Hits by a column, with what they have in it: numbers, then texts and dates, nothing last.
 
     Equal ones stay by rank.
@@ -113,11 +124,12 @@ def in_order(hits: Sequence[Hit], items: Sequence[Item], sort: str) -> list[Hit]
         hits: by rank.
         items: theirs.
         sort: a column; falling with ``-`` before it.
+        known: as for :func:`mmref.search.folding.column_values`.
 
     Raises:
-        UsageError: none of the items has such a column.
+        UsageError: no item has such a column.
     """
-    values = column_values(items, sort.removeprefix("-"))
+    values = column_values(items, sort.removeprefix("-"), known)
     rows = [row for row, value in enumerate(values) if value is not None]
 
     def key(row: int) -> tuple[bool, float, str]:
