@@ -151,6 +151,16 @@ def test_unknown_words_and_missing_pictures(searcher, tmp_path):
         searcher.search(image=tmp_path / "bad.png")
 
 
+def test_a_picture_that_has_changed_on_disk_is_left_out_of_its_own_results(model, tmp_path):
+    path = pictures(tmp_path / "own", 5)[2]
+    index_images(model, [tmp_path / "own"], tmp_path / "s")
+    picture(path, 77)
+    with Searcher.open(tmp_path / "s", model) as searcher:
+        hits = searcher.search(image=path)
+        assert len(hits) == 4
+        assert str(path) not in [hit.path for hit in hits]
+
+
 def test_a_vector_must_fit(searcher):
     with pytest.raises(UsageError, match="12 numbers"):
         searcher.search_vector(np.ones(3))

@@ -299,11 +299,11 @@ def test_a_column_that_only_other_images_have(model, tmp_path):
 
 
 def test_what_lacks_the_column_is_shown_last_in_either_direction():
-    values = [None, 2, "b", 10, None, "a"]
+    values = [None, 2, "b", 10, None, "a", 2]
     items = [
         Item(n, Place(f"/{n}.png", 0, 0, {} if v is None else {"v": v}, ""), "")
         for n, v in enumerate(values)
     ]
-    hits = [Hit(n + 1, n, f"/{n}.png", 1.0, 1.0, None, {}) for n in range(6)]
-    assert [hit.id for hit in in_order(hits, items, "v")] == [1, 3, 5, 2, 0, 4]
-    assert [hit.id for hit in in_order(hits, items, "-v")] == [2, 5, 3, 1, 0, 4]
+    hits = [Hit(n + 1, n, f"/{n}.png", 1.0, 1.0, None, {}) for n in range(7)]
+    assert [hit.id for hit in in_order(hits, items, "v")] == [1, 6, 3, 5, 2, 0, 4]
+    assert [hit.id for hit in in_order(hits, items, "-v")] == [2, 5, 3, 1, 6, 0, 4]

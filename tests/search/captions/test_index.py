@@ -99,6 +99,16 @@ def test_only_what_is_new_or_changed_is_encoded(model, source, tmp_path):
     assert held(store) == {**now, "white.png#1": "white"}
 
 
+def test_what_is_known_of_a_picture_is_known_of_its_captions(model, source, tmp_path):
+    store = tmp_path / "s"
+    index_both(model, [source], store)
+    lines = (source / "manifest.jsonl").read_text()
+    (source / "manifest.jsonl").write_text(lines.replace("c-blue", "c-9"))
+    assert counts(index_both(model, [source], store)) == {"unchanged": 3, "updated": 1}
+    with open_captions(store) as captions:
+        assert captions.find(f"{source / 'blue.png'}#1").place.metadata["camera"] == "c-9"
+
+
 def test_captions_go_with_their_pictures(model, source, tmp_path):
     store = tmp_path / "s"
     index_both(model, [source], store)

@@ -56,6 +56,17 @@ def test_captions_follow_their_pictures(model, source, tmp_path):
     assert (again.updated, again.unchanged) == (0, 2)
 
 
+def test_captions_whose_picture_is_forgotten_are_too(model, source, tmp_path):
+    store, later = tmp_path / "s", Later()
+    index_both(model, [source], store)
+    (source / "blue.png").unlink()
+    reencode(later, store, prune=True)
+    report = reencode_captions(later, store)
+    assert (report.updated, report.removed) == (1, 2)
+    with open_captions(store) as captions:
+        assert [item.place.metadata["caption"] for item in captions.items()] == ["a red card"]
+
+
 def write_pictures(model, source, store):
     index_images(model, [source], store)
     return store

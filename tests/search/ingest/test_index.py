@@ -145,6 +145,38 @@ def test_a_time_that_no_store_can_keep_does_not_matter(pics, tmp_path, year):
         assert len(searcher.search("red", filter="date is not missing", k=50)) == report.added
 
 
+def test_a_folder_that_cannot_be_read_is_not_forgotten(pics, tmp_path, monkeypatch):
+    shut = pics / "shut"
+    pictures(shut, 2, start=50)
+    index(pics, tmp_path / "s")
+    (pics / "0001.png").unlink()
+    scandir = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder) == str(shut):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = index(pics, tmp_path / "s", prune=True)
+    assert counts(report) == {"unchanged": 6, "removed": 1}
+    assert [skip.reason for skip in report.skipped] == [
+        "the folder cannot be read: Permission denied"
+    ]
+
+
+def test_nothing_is_forgotten_when_nothing_could_be_read(pics, tmp_path):
+    index(pics, tmp_path / "s")
+    (pics / "0001.png").unlink()
+    for file in pics.iterdir():
+        file.write_bytes(b"no picture")
+    report = index(pics, tmp_path / "s", prune=True)
+    assert report.failed
+    assert counts(report) == {}
+    with open_store(str(tmp_path / "s")) as store:
+        assert len(store) == 7
+
+
 def test_nothing_to_index_is_an_error_and_makes_no_store(tmp_path):
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="no images in"):

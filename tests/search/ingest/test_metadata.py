@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmref.search.filters import Filter, columns_of
 from mmref.search.ingest.index import index_images
-from mmref.search.ingest.metadata import taken
+from mmref.search.ingest.metadata import taken, with_taken
 from mmref.search.stores.base import open_store
 
 from ..fakes import ColourModel, picture
@@ -113,6 +113,10 @@ def test_dates_stay_with_pictures_that_are_moved_copied_touched_and_changed(tmp_
     assert [name for name, place in items.items() if january.matches(columns_of(place))] == [
         "moved.jpg"
     ]
+
+
+def test_a_moment_that_is_given_is_not_mixed_with_that_of_the_camera():
+    assert with_taken({"taken": "May"}, "2026-01-31T12:30:05") == {"taken": "May"}
 
 
 def test_what_a_manifest_says_comes_first_and_is_stable(tmp_path):

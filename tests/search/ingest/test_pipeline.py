@@ -57,6 +57,27 @@ def test_writing_overlaps_and_is_bounded():
     assert written == list(range(BEHIND + 1))
 
 
+def test_what_waits_behind_a_write_that_fails_is_not_written():
+    gate, written = threading.Event(), []
+
+    def write(batch):
+        gate.wait(10)
+        if batch == 0:
+            raise OSError("full")
+        written.append(batch)
+
+    def two():
+        with WriteBehind(write) as writer:
+            writer.put(0)
+            writer.put(1)
+            gate.set()
+            time.sleep(0.05)  # the thread takes what comes next
+
+    with pytest.raises(OSError, match="full"):
+        two()
+    assert written == []
+
+
 def test_a_write_that_fails_is_told_at_the_next_and_nothing_more_is_written():
     written = []
 

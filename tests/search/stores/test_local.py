@@ -369,6 +369,16 @@ def test_stores_of_the_first_version_open(folder, writer):
         assert len(store) == 52
 
 
+def test_a_store_that_may_be_grouped_is_closed_to_programs_that_know_no_groups(folder):
+    with closing(sqlite3.connect(folder / "store.sqlite")) as opened:
+        assert opened.execute("PRAGMA user_version").fetchone() == (3,)
+        opened.execute("PRAGMA user_version = 2")  # as before there were groups
+    with open_store(str(folder)) as store:
+        check(store, vectors(50))
+    with closing(sqlite3.connect(folder / "store.sqlite")) as opened:
+        assert opened.execute("PRAGMA user_version").fetchone() == (3,)
+
+
 def test_a_store_on_a_read_only_disk_is_opened_as_it_is(folder, monkeypatch):
     monkeypatch.setattr(database.os, "access", lambda path, mode: False)
     before = sorted((f.name, f.stat().st_size) for f in folder.iterdir())
