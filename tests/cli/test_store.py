@@ -3,6 +3,9 @@ import shutil
 import sqlite3
 from contextlib import closing
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmref.model import MMRef
@@ -158,6 +161,53 @@ def test_mistakes_are_one_line(run_mmref, folder, words, status, message):
     assert message in done.err
     assert "Traceback" not in done.err
     assert not (folder / "t").exists()
+
+
+def bits(folder):
+    content = bytearray((folder / "items.parquet").read_bytes())
+    for place in range(60, 400, 7):
+        content[place] ^= 255
+    (folder / "items.parquet").write_bytes(bytes(content))
+
+
+def vector(value):
+    def harm(folder):
+        vectors = np.load(folder / "vectors.npy")
+        vectors[3, 2] = value
+        np.save(folder / "vectors.npy", vectors)
+
+    return harm
+
+
+def column(name, value):
+    def harm(folder):
+        held = pq.read_table(folder / "items.parquet").to_pydict()
+        held[name][3] = value
+        pq.write_table(pa.table(held), folder / "items.parquet")
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        bits,
+        vector(np.nan),
+        vector(7),
+        column("path", None),
+        column("path", ""),
+        column("digest", None),
+        column("metadata", "{"),
+        column("metadata", "[1]"),
+    ],
+)
+def test_a_damaged_export_is_told_in_one_line(run_mmref, folder, harm):
+    run_mmref("store", "export", folder / "s", folder / "out")
+    harm(folder / "out")
+    done = run_mmref("store", "import", folder / "out", "--store", folder / "t")
+    assert done.status == 1
+    assert done.err.startswith(f"mmref: {folder / 'out'} is damaged: ")
+    assert done.err.count("\n") == 1
 
 
 def test_reencode_through_the_verb(run_mmref, folder):

@@ -14,7 +14,8 @@ grouped again by the same groups, answers as the first did; ids are given anew, 
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from mmref.search.stores.base import VectorStore, open_store
 
 FORMAT = 1
 _BLOCK_ROWS = 4096
+_UNIT = 0.01  # that a vector's length may differ from 1: storage rounds
 
 
 def export_store(store: VectorStore, folder: str | Path) -> int:
@@ -95,7 +97,7 @@ def import_store(folder: str | Path, uri: str) -> int:
     source = Path(folder)
     if not (source / "store.json").is_file():
         raise PathError(f"{source} is not an export: mmref store export makes one")
-    try:
+    with _damage_told(source):
         facts = json.loads((source / "store.json").read_text(encoding="utf-8"))
         identity, storage = RunIdentity.from_dict(facts["run"]), str(facts["storage"])
         count = int(facts["images"])
@@ -106,32 +108,15 @@ def import_store(folder: str | Path, uri: str) -> int:
         lengths = {count, len(vectors), table.metadata.num_rows, *map(len, profiles.values())}
         if lengths != {count} or vectors.shape[1:] != (identity.dimension,):
             raise ValueError("its files differ in length")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source} is damaged: {error}") from error
+    paths = _paths(source, table)
     with open_store(uri, identity, storage=storage) as store:
         held = {item.place.path for item in store.items()}
-        if held - set(table.read(["path"]).column(0).to_pylist()):
+        if held - paths:
             raise StoreError(f"{store.uri} holds other images: import into a new store")
-        start = 0
         groups: dict[str, str] = {}
-        for rows in table.iter_batches(_BLOCK_ROWS):
-            changes = Changes()
-            for number, row in enumerate(rows.to_pylist(), start):
-                if row.get("group") is not None:
-                    groups[row["path"]] = row["group"]
-                place = Place(
-                    row["path"],
-                    row["size"],
-                    row["mtime_ns"],
-                    json.loads(row["metadata"]),
-                    row["source"],
-                )
-                if place.path in held:
-                    continue
-                profile = {name: values[number] for name, values in profiles.items()}
-                vector = np.array(vectors[number], dtype=np.float32)
-                changes.records.append(Record(place, row["digest"], vector, profile))
-            start += rows.num_rows
+        for block in _records(source, table, vectors, profiles):
+            groups |= {one.place.path: group for one, group in block if group is not None}
+            changes = Changes([one for one, _ in block if one.place.path not in held])
             if changes:
                 store.apply(changes)
         if grouping is not None and count:
@@ -140,6 +125,55 @@ def import_store(folder: str | Path, uri: str) -> int:
             regroup(store, Regrouping(grouping, keys))
         store.finish()
     return count
+
+
+def _paths(source: Path, table: Any) -> set[str]:
+    """The paths of an export's items."""
+    with _damage_told(source):
+        found = table.read(["path"]).column(0).to_pylist()
+        paths = {path for path in found if isinstance(path, str) and path}
+        if len(paths) != len(found):
+            raise ValueError("a path is missing, or there twice")
+    return paths
+
+
+def _records(
+    source: Path, table: Any, vectors: npt.NDArray[Any], profiles: dict[str, npt.NDArray[Any]]
+) -> Iterator[list[tuple[Record, str | None]]]:
+    """The items of an export with their groups, block by block.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    start = 0
+    with _damage_told(source):
+        for rows in table.iter_batches(_BLOCK_ROWS):
+            yield [
+                _record(row, vectors[number], {name: v[number] for name, v in profiles.items()})
+                for number, row in enumerate(rows.to_pylist(), start)
+            ]
+            start += rows.num_rows
+
+
+def _record(
+    row: dict[str, Any], vector: npt.NDArray[Any], profile: dict[str, npt.NDArray[Any]]
+) -> tuple[Record, str | None]:
+    metadata = json.loads(row["metadata"])
+    made = np.array(vector, dtype=np.float32)
+    if not isinstance(metadata, dict) or None in (row["digest"], row["source"]):
+        raise ValueError(f"what it says of {row['path']} is not whole")
+    if not abs(float(np.linalg.norm(made)) - 1) < _UNIT:
+        raise ValueError(f"the vector of {row['path']} has not the length 1")
+    place = Place(row["path"], int(row["size"]), int(row["mtime_ns"]), metadata, row["source"])
+    return Record(place, row["digest"], made, profile), row.get("group")
+
+
+@contextmanager
+def _damage_told(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source} is damaged: {error}") from error
 
 
 class _Table:
