@@ -176,7 +176,7 @@ class GroupContract:
         with pytest.raises(UsageError, match="is not grouped"):
             group_store(uri, None)
         with pytest.raises(
-            UsageError, match="no image has a column 'objekt': there are camera, date"
+            UsageError, match="no image has a column 'objekt': there are camera, clusters"
         ):
             group_store(uri, Grouping("objekt"))
 
