@@ -135,6 +135,7 @@ def failing(monkeypatch, error):
 )
 def test_errors_are_one_line_and_a_status(mmref, monkeypatch, error, status, line):
     failing(monkeypatch, error)
+    monkeypatch.setattr(main, "_ignore_interrupts", lambda: None)  # of this process
     done = mmref("data", "x")
     assert done.status == status
     assert done.err.startswith(line)
@@ -148,6 +149,23 @@ def test_debug_shows_the_traceback(monkeypatch, whole):
         monkeypatch.setattr(main.app, "registered_commands", [])
         with pytest.raises(DataError, match="unusable"):
             main.run(words)
+
+
+def test_a_second_interrupt_while_the_process_ends_is_not_told():
+    code = """
+import atexit, os, signal
+import mmref.cli.main as m
+
+def command(source: str) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+m.import_module("mmref.cli.data").command = command
+m.VERBS = ("data",)
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+m.run(["data", "x"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "mmref: interrupted\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error_message():

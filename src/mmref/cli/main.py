@@ -1,6 +1,7 @@
 """The command ``mmref``: registers the verbs and turns errors into one line and a status."""
 
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -169,8 +170,14 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         )
         status = 1
     if status == 130:
+        _ignore_interrupts()
         _complain("interrupted", KeyboardInterrupt())
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _ignore_interrupts() -> None:
+    """A second Ctrl-C would break what modules still do as the process ends, with a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _asked_wrongly(error: Any) -> int:
