@@ -1,3 +1,4 @@
+import os
 import shlex
 import subprocess
 import sys
@@ -149,6 +150,27 @@ def test_debug_shows_the_traceback(monkeypatch, whole):
         monkeypatch.setattr(main.app, "registered_commands", [])
         with pytest.raises(DataError, match="unusable"):
             main.run(words)
+
+
+def test_what_is_no_text_is_shown_all_the_same():
+    code = """
+import mmref.cli.main as m
+
+def command(source: str) -> None:
+    print(source)
+
+m.import_module("mmref.cli.data").command = command
+m.VERBS = ("data",)
+m.run(["data", "x\\udcff"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\\udcff\n", "")
 
 
 def test_a_second_interrupt_while_the_process_ends_is_not_told():

@@ -1,5 +1,6 @@
 """The command ``mmref``: registers the verbs and turns errors into one line and a status."""
 
+import io
 import os
 import signal
 import sys
@@ -142,6 +143,8 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or bool(os.environ.get("MMREF_DEBUG"))
     words = [word for word in words if word != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text at all
+        sys.stdout.reconfigure(errors="backslashreplace")
     _register()
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # a file that cannot be used is named
     try:
