@@ -46,6 +46,19 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with (
+            pytest.raises(PathError, match=f"{name} is a device or a pipe: name a file"),
+            atomic_write(tmp_path / name),
+        ):
+            pytest.fail("nothing is to be written")
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["link", "pipe"]
+
+
 def child(code, *arguments):
     """Run a few lines in another process; its exit status."""
     head = "import os, resource, sys\nfrom mmref.files import *\n"

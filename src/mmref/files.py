@@ -51,6 +51,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise PathError(f"{target} is a device or a pipe: name a file")  # not to be replaced
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f"{PARTIAL_MARK}{target.stem}-", suffix=target.suffix, dir=target.parent
