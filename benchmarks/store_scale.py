@@ -8,7 +8,8 @@ database): p50, p95 and p99, refined and not in turn; filters that keep 1 % and 
 each time and a repeated one; recall@10 against an exact search, for queries drawn as the vectors
 are and for queries far from all of them; opening; adding 1,000 images; all beside FAISS (IVF of
 the same number of lists), usearch and lancedb where they are installed (``mmref[bench]``), on the
-same vectors and queries, asked in turn. A folder given as --work is kept and used again. Writes
+same vectors and queries, asked in turn, 25 queries at a time. A folder given as --work is kept and
+used again. Writes
 benchmarks/results/store_scale.json.
 """
 
@@ -36,7 +37,7 @@ from mmref.search.records import Changes, Place, Record, RunIdentity
 from mmref.search.stores.base import open_store
 
 REFERENCES, KEPT, CLUSTERS, NOISE = 400, 32, 2000, 1.0
-BATCH, CAMERAS, FARAWAY = 2000, 100, 0.45
+BATCH, CAMERAS, FARAWAY, TURN = 2000, 100, 0.45, 25
 
 
 class Model:
@@ -315,15 +316,19 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             rows.setdefault(name, []).append(read(found))
 
         base = [lambda hits: [hit.id - 1 for hit in hits], lambda found: found]
-        for number, query in enumerate(near):
-            for refine in (False, True) if number % 2 else (True, False):
-                noted(
-                    "refined" if refine else "unrefined",
-                    lambda q=query, r=refine: searcher.search_vector(q, refine=r),
-                    base[0],
-                )
+        for start in range(0, len(near), TURN):
+            turn = near[start : start + TURN]
+            for refine in (False, True) if start // TURN % 2 else (True, False):
+                for query in turn:
+                    noted(
+                        "refined" if refine else "unrefined",
+                        lambda q=query, r=refine: searcher.search_vector(q, refine=r),
+                        base[0],
+                    )
             for name, (ask, _) in others.items():
-                noted(name, lambda q=query, ask=ask: ask(q), base[1])
+                for query in turn:
+                    noted(name, lambda q=query, ask=ask: ask(q), base[1])
+            time.sleep(0.1)  # threads of a peer may still be at work
         for query in far:
             noted("far", lambda q=query: searcher.search_vector(q, refine=False), base[0])
             for name, (ask, _) in others.items():

@@ -9,16 +9,19 @@ block starts with twice the weight.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmref.config import EncoderSettings
 from mmref.encoders.base import TextBatch
 from mmref.encoders.text import NGramProjection
+
+if TYPE_CHECKING:  # of the fit alone: a search does without
+    from scipy.sparse import csr_array
 
 TEXT_WEIGHT = 2.0  # the text block's, against the image block's 1; where training starts
 LARGEST_SOLVE = 4000  # rows of a closed-form solution; more are drawn at random
@@ -94,7 +97,7 @@ class ClosedFormPart(nn.Module):
         return torch.cat(blocks, dim=1)
 
     @torch.no_grad()
-    def solve(self, grams: csr_array, rows: Tensor, descriptors: Tensor) -> None:
+    def solve(self, grams: "csr_array", rows: Tensor, descriptors: Tensor) -> None:
         """Set both blocks to their ridge solutions on the training set.
 
         Args:
@@ -102,6 +105,8 @@ class ClosedFormPart(nn.Module):
             rows: the image that each describes, a row of ``descriptors``, Tensor[n].
             descriptors: unit descriptors of the training images, Tensor[k, f].
         """
+        from scipy.sparse import csr_array
+
         images, rows = torch.unique(rows, return_inverse=True)
         descriptors = descriptors[images]
         rotation = principal_directions(descriptors, self.block)
@@ -174,8 +179,10 @@ def inverse_root(gram: Tensor) -> Tensor:
     return root.float()
 
 
-def sparse_grams(batch: TextBatch, ngrams: int) -> csr_array:
+def sparse_grams(batch: TextBatch, ngrams: int) -> "csr_array":
     """A batch's weighted n-grams as a sparse matrix [n, ngrams]."""
+    from scipy.sparse import csr_array
+
     ends = np.append(batch.offsets.numpy(), len(batch.features))
     parts = (batch.weights.numpy(), batch.features.numpy(), ends)
     return csr_array(parts, shape=(len(batch.offsets), ngrams))
@@ -208,7 +215,7 @@ def principal_directions(inputs: Tensor, count: int) -> Tensor:
     return _padded(_fix_signs(vectors).float(), count)
 
 
-def sparse_principal_directions(rows: csr_array, count: int) -> Tensor:
+def sparse_principal_directions(rows: "csr_array", count: int) -> Tensor:
     """Principal directions of centred sparse rows as columns, Tensor[ngrams, count]."""
     exact = rows.astype(np.float64)
     gram = torch.from_numpy((exact @ exact.T).toarray())
