@@ -1,5 +1,7 @@
 """The command ``mmref``: registers the verbs and turns errors into one line and a status."""
 
+import atexit
+import gc
 import io
 import os
 import signal
@@ -145,6 +147,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     words = [word for word in words if word != "--debug"]
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text at all
         sys.stdout.reconfigure(errors="backslashreplace")
+    atexit.register(gc.freeze)  # else Python looks through all that torch loaded, as it ends
     _register()
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # a file that cannot be used is named
     try:
