@@ -28,7 +28,7 @@ from mmref.processes.launch import Place
 LOGGER = logging.getLogger("mmref")
 PATIENCE = 3.0  # seconds in which the cause may follow a connection that closed
 GRACE = 5.0  # seconds between SIGTERM and the end of a process that is stuck
-_CAUSE, _TOLD = "ended/cause", "ended/told"
+_CAUSE, _TOLD, _ENDING = "ended/cause", "ended/told", "ended/ending"
 _BROKEN = re.compile(
     r"gloo|nccl|connection|broken pipe|socket|peer|store|timed? ?out|process group", re.IGNORECASE
 )
@@ -90,6 +90,7 @@ class Endings:
         with suppress(RuntimeError):
             first = self.store.compare_set(_CAUSE, "", json.dumps(cause))
             silence(error, json.loads(first)["rank"] != self.place.rank)
+        self._ends()
 
     def from_others(self) -> BaseException:
         """The exception with which to end because another process has."""
@@ -101,6 +102,7 @@ class Endings:
             cause, gone = self.cause(), self.gone()
             if gone and time.monotonic() > until - PATIENCE + 0.5:
                 break
+        self._ends()
         if cause is None:
             error = TrainingError(self.saying(gone))
             silence(error, not self.claim())
@@ -115,6 +117,21 @@ class Endings:
             other = TrainingError(f"process {cause['rank']} failed: {cause['message']}")
         silence(other, True)
         return other
+
+    def _ends(self) -> None:
+        """Say that this process knows why the group ends."""
+        with suppress(RuntimeError):
+            self.store.set(f"{_ENDING}/{self.place.rank}", "")
+
+    def wait_for_others(self, seconds: float) -> None:
+        """Stay while others may be reading why: without an agent the store is rank 0's own."""
+        until = time.monotonic() + seconds
+        waiting = set(range(self.place.count)) - {self.place.rank}
+        with suppress(RuntimeError):
+            while waiting and time.monotonic() < until:
+                waiting -= {r for r in waiting if self.store.check([f"{_ENDING}/{r}"])}
+                waiting -= set(self.gone())
+                time.sleep(0.01)
 
     def saying(self, gone: list[int]) -> str:
         """The message about processes that ended without a word."""

@@ -293,7 +293,11 @@ def _formed(here: Place) -> Group:
 def _leave(group: Group) -> None:
     """Close connections after a good end; after a bad one, waiting for the dead would hang."""
     endings, store = group.endings, group._store
-    if endings is None or store is None or endings.done or not dist.is_initialized():
+    if endings is None or store is None or not dist.is_initialized():
+        return
+    if endings.done:
+        if group.main:
+            endings.wait_for_others(LAST_WORDS)
         return
     with suppress(RuntimeError):
         store.add("left", 1)
